@@ -1,0 +1,66 @@
+# Two commands do everything, on a bare Debian 12 as well: `make demo` and `make test`.
+# Missing tools are installed by tools/setup; Python packages go to .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
+
+PYTHON3 ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= $(shell nproc)
+# What `make fuzz` spends on each target, in seconds.
+FUZZ_SECONDS ?= 60
+
+.PHONY: all demo test lint test-rust test-python bench fuzz runtime clean setup-build setup-test docs
+
+all: runtime
+
+demo: runtime
+	tools/demo demo
+
+test: lint test-rust test-python
+
+lint: setup-test $(VENV)/.ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	cd runtime && cargo fmt --all --check
+	cd runtime && cargo clippy --locked --all-targets -- -D warnings
+
+test-rust: setup-test
+	cd runtime && cargo test --locked --release --target x86_64-unknown-linux-gnu
+
+test-python: setup-test runtime
+	$(BIN)/pytest -n $(JOBS)
+
+bench: runtime setup-test
+	$(BIN)/python -m benchmarks
+
+fuzz: runtime setup-test
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/fuzz -n $(JOBS)
+
+# The generated parts of docs/reference; a test compares them.
+docs: $(VENV)/.ready
+	$(BIN)/python tools/generate_docs.py
+
+# Launcher, kernel and CRT image, placed in src/mystikos/_runtime.
+runtime: $(VENV)/.ready
+	$(PYTHON3) tools/build_runtime.py
+
+$(VENV)/.ready: pyproject.toml hatch_build.py tools/constraints.txt | setup-build
+	$(PYTHON3) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c tools/constraints.txt -e '.[dev]'
+	touch $@
+
+setup-build:
+	tools/setup build
+
+setup-test:
+	tools/setup test
+
+clean:
+	rm -rf $(VENV) demo build dist runtime/target src/mystikos/_runtime
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
