@@ -63,5 +63,9 @@ class PackageError(MystError):
     """A package is malformed, or cannot be written."""
 
 
+class OutputError(MystError):
+    """A file or directory cannot be written where it was asked for."""
+
+
 class RuntimeMissingError(MystError):
     """The native runtime (launcher, kernel, CRT image) is not there or does not start."""

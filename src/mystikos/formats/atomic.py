@@ -1,0 +1,236 @@
+"""Leaf: outputs that appear whole or not at all.
+
+A file is written without a name (``O_TMPFILE``), so that even ``kill -9`` leaves nothing; where the file
+system cannot do that, under a temporary name in the same directory. A directory is filled as a temporary
+sibling. Either is moved into place at the end of the ``with`` block, and is gone if the block fails or is
+interrupted by SIGINT, SIGTERM or SIGHUP.
+
+>>> import tempfile
+>>> home = Path(tempfile.mkdtemp())
+>>> with atomic_output(home / "package", 0o755) as file:
+...     _ = file.write(b"all of it")
+>>> (home / "package").read_bytes()
+b'all of it'
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import secrets
+import shutil
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+from mystikos.errors import OutputError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["atomic_directory", "atomic_output"]
+
+_BUFFER = 1 << 20
+_NO_TMPFILE = frozenset(
+    {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+)  # see open(2), O_TMPFILE
+_OUTPUT_ONLY = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+)  # what only writing can raise
+
+
+@contextmanager
+def atomic_output(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A seekable file that becomes *path* (with *mode* less the umask) when the block ends well.
+
+    An existing regular file is replaced; through a symbolic link, the file it points to is. Raises
+    ``OutputError`` when *path* is anything else, or when writing fails (no space, no permission).
+    """
+    target = _file_target(path)
+    temporary = _temporary_name(target)
+
+    with _signals_as_exceptions():
+        with _output_errors(path):
+            descriptor, unnamed = _open(target, temporary, mode)
+        file = io.BufferedRandom(_OutputFile(descriptor, path), _BUFFER)
+        try:
+            with _output_errors(path, _OUTPUT_ONLY):
+                yield file
+            with _output_errors(path):
+                file.flush()
+                if unnamed:  # only rename(2) replaces what is there, and it wants a name
+                    _name(descriptor, temporary)
+                temporary.rename(target)
+        finally:
+            with suppress(Exception):  # a failed flush was told already
+                file.close()
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """A new directory, next to *path*, that becomes *path* when the block ends well.
+
+    *path* must be absent or an empty directory. The block may give the directory its final mode; it is
+    made with 0777 less the umask. Raises ``OutputError``.
+    """
+    target = _directory_target(path)
+    temporary = _temporary_name(target)
+
+    with _signals_as_exceptions():
+        try:
+            with _output_errors(path):
+                temporary.mkdir()
+            with _output_errors(path, _OUTPUT_ONLY):
+                yield temporary
+            with _output_errors(path):
+                temporary.rename(target)
+        except BaseException:
+            _remove_tree(temporary)
+            raise
+
+
+class _OutputFile(io.FileIO):
+    """The raw file: a failing write is an ``OutputError`` about the output, whoever calls it."""
+
+    def __init__(self, descriptor: int, shown: Path) -> None:
+        super().__init__(descriptor, "r+", closefd=False)
+        self._shown = shown
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            raise _output_error(self._shown, error) from error
+
+
+def _file_target(path: Path) -> Path:
+    target = Path(os.path.realpath(path))
+    with _output_errors(path):
+        found = _mode_of(target)
+    if found is None or stat.S_ISREG(found):
+        return target
+
+    kind = "a directory" if stat.S_ISDIR(found) else "not a regular file"
+    raise OutputError(str(path), f"is {kind}", expected="a file name", hint="name the file to write")
+
+
+def _directory_target(path: Path) -> Path:
+    target = Path(os.path.realpath(path))
+    with _output_errors(path):
+        found = _mode_of(target)
+        if found is None:
+            return target
+        if not stat.S_ISDIR(found):
+            raise OutputError(str(path), "exists and is not a directory", expected="a new or empty directory")
+        if any(os.scandir(target)):
+            raise OutputError(
+                str(path),
+                "is a directory with files in it",
+                expected="a new or empty directory",
+                hint="name a new directory, or remove this one first",
+            )
+        if target.samefile(Path()):
+            raise OutputError(str(path), "is the working directory", expected="a new or empty directory")
+    return target
+
+
+def _mode_of(target: Path) -> int | None:
+    try:
+        return target.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _open(target: Path, temporary: Path, mode: int) -> tuple[int, bool]:
+    """A new file in the directory of *target*, and whether it has no name yet."""
+    if Path("/proc/self/fd").exists():  # an unnamed file gets its name through there
+        try:
+            return os.open(target.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode), True
+        except OSError as error:
+            if error.errno not in _NO_TMPFILE:
+                raise
+    return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode), False
+
+
+def _name(descriptor: int, path: Path) -> None:
+    """Give an unnamed file a name, as linkat(2) shows; without a ``dir_fd`` Python calls link(2) instead."""
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.tmp")
+
+
+def _remove_tree(directory: Path) -> None:
+    """Remove *directory*, whatever modes its directories were given."""
+    if not directory.is_dir():
+        return
+    directory.chmod(0o700)
+    for folder, names, _ in os.walk(os.fsencode(directory)):
+        for name in names:
+            inner = os.path.join(folder, name)  # noqa: PTH118 - names are bytes here
+            if not os.path.islink(inner):  # noqa: PTH114
+                os.chmod(inner, 0o700)  # noqa: PTH101
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _output_errors(path: Path, numbers: frozenset[int] | None = None) -> Iterator[None]:
+    """Turn what the operating system says (only *numbers*, when given) into an ``OutputError``."""
+    try:
+        yield
+    except OSError as error:
+        if numbers is None or error.errno in numbers:
+            raise _output_error(path, error) from error
+        raise
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    hint = {
+        errno.ENOSPC: "free some space, or write to another file system",
+        errno.EDQUOT: "free some space, or write to another file system",
+        errno.ENOENT: f"make the directory {path.parent} first",
+        errno.EBUSY: "a mount point cannot be replaced: name a directory inside it",
+    }.get(error.errno or 0)
+    return OutputError(str(path), f"cannot be written ({reason})", hint=hint)
+
+
+class _Terminated(BaseException):
+    """A terminating signal arrived; carries its number out through the blocks that clean up."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the block first, and then end the process as they would have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(number: int, _frame: FrameType | None) -> NoReturn:
+        raise _Terminated(number)
+
+    caught = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    try:
+        for number in caught:
+            signal.signal(number, unwind)
+        yield
+    except _Terminated as terminated:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), terminated.number)
+        raise
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
