@@ -7,3 +7,5 @@ One direction, one artefact per stage::
 Each module is named after the artefact it makes and takes earlier artefacts only; ``pipeline`` alone
 knows the order. Imports point one way: ``errors``, ``formats``, ``_abi`` ← stages ← ``pipeline`` ← ``cli``.
 """
+
+__version__ = "0.1.0"

@@ -9,6 +9,9 @@ prints or exits: the command line renders the error and picks the exit code (2, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class MystError(Exception):
     """Bad input, told as ``where: found, expected what``; ``hint`` is what to do about it."""
@@ -24,12 +27,36 @@ class MystError(Exception):
         super().__init__(f"{where}: {found}{tail}")
 
 
+@dataclass(frozen=True)
+class Problem:
+    """One mistake, or one doubtful setting, and its place in a file (line and column from 1; 0: none).
+
+    >>> str(Problem("config.json", 7, 19, "MemorySize", 'got "40q"', "a size"))
+    'config.json:7:19: MemorySize: got "40q", expected a size'
+    """
+
+    file: str
+    line: int
+    column: int
+    subject: str
+    found: str
+    expected: str | None = None
+    hint: str | None = None
+    lint: str | None = None  # the lint's name when this is not a mistake
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        subject = f" {self.subject}:" if self.subject else ""
+        expected = f", expected {self.expected}" if self.expected else ""
+        return f"{place}:{subject} {self.found}{expected}"
+
+
 class ConfigError(MystError):
     """A config file has mistakes; ``problems`` holds every one of them, in order of appearance."""
 
-    def __init__(self, where: str, problems: list[str], *, hint: str | None = None) -> None:
-        self.problems = problems
-        super().__init__(where, "\n".join(problems), hint=hint)
+    def __init__(self, where: str, problems: Sequence[Problem], *, hint: str | None = None) -> None:
+        self.problems = tuple(problems)
+        super().__init__(where, "\n".join(map(str, problems)), hint=hint)
 
     def __str__(self) -> str:
         return self.found

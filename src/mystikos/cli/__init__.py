@@ -1,25 +1,34 @@
 """The ``myst`` command: parses, calls the library, renders. One module per verb.
 
-Verbs are imported only when they are used, so that ``myst --help`` starts fast.
+Verbs are imported only when they are used, so that ``myst --help`` starts fast. Nothing a person can
+type, and nothing a file can hold, ends in a traceback; ``MYST_TRACEBACK=1`` shows one for bug reports.
+
+>>> main(["check", "config.json", "appdir"])  # doctest: +SKIP
+0
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from mystikos.errors import MystError
+import mystikos
+from mystikos.cli import failures
 
-# verb → (module in mystikos.cli that defines a click command named `command`, one-line help)
+# verb → (module in mystikos.cli that defines a click command named `command`, one-line help),
+# in the order in which a newcomer meets them
 VERBS: dict[str, tuple[str, str]] = {}
 
+# other names of a verb, for people who come from the original commands
 ALIASES: dict[str, str] = {}
 
 
-class _LazyGroup(click.Group):
+class _VerbGroup(click.Group):
     """A group that knows its verbs' names and one-line helps without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -33,22 +42,55 @@ class _LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        command = self.get_command(ctx, args[0])
+        if command is None:
+            raise click.UsageError(f'no verb "{args[0]}"{_nearest_verb(args[0])}', ctx)
+        return args[0], command, args[1:]
 
-@click.group(cls=_LazyGroup)
-def _myst() -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in VERBS.items()])
+
+
+def _nearest_verb(name: str) -> str:
+    near = difflib.get_close_matches(name, [*VERBS, *ALIASES], n=1)
+    return f', did you mean "{near[0]}"?' if near else ""
+
+
+@click.group(
+    cls=_VerbGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`myst VERB --help` tells about one verb. "
+    "Exit code: 0 success, 1 the answer is no, 2 bad usage or bad input.",
+)
+@click.version_option(mystikos.__version__, prog_name="myst", message="%(prog)s %(version)s")
+@click.pass_context
+def _myst(ctx: click.Context) -> None:
     """Turn an application directory, a key and a config into one signed executable."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(failures.BAD_INPUT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code: 0 success, 1 the answer is no, 2 bad usage or bad input."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names that are not UTF-8 can be printed, too
+            stream.reconfigure(errors="backslashreplace")
+
     try:
-        result = _myst.main(args=argv, prog_name="myst", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except MystError as error:
-        print(f"myst: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"      {error.hint}", file=sys.stderr)
-        return 2
+        if "_MYST_COMPLETE" in os.environ:  # the shell asks click for completions
+            _myst.main(args, prog_name="myst")
+        with _myst.make_context("myst", args) as ctx:
+            result = _myst.invoke(ctx)
+        sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        return failures.report(error)
+    return result if isinstance(result, int) else 0
