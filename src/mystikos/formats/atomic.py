@@ -34,7 +34,7 @@ from mystikos.errors import OutputError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["atomic_directory", "atomic_output"]
+__all__ = ["atomic_directory", "atomic_output", "output_error"]
 
 _BUFFER = 1 << 20
 _NO_TMPFILE = frozenset(
@@ -108,7 +108,7 @@ class _OutputFile(io.FileIO):
         try:
             return super().write(data) or 0
         except OSError as error:
-            raise _output_error(self._shown, error) from error
+            raise output_error(self._shown, error) from error
 
 
 def _file_target(path: Path) -> Path:
@@ -189,11 +189,12 @@ def _output_errors(path: Path, numbers: frozenset[int] | None = None) -> Iterato
         yield
     except OSError as error:
         if numbers is None or error.errno in numbers:
-            raise _output_error(path, error) from error
+            raise output_error(path, error) from error
         raise
 
 
-def _output_error(path: Path, error: OSError) -> OutputError:
+def output_error(path: Path, error: OSError) -> OutputError:
+    """What to tell when the operating system refuses to write *path*."""
     reason = error.strerror or str(error)
     hint = {
         errno.ENOSPC: "free some space, or write to another file system",
