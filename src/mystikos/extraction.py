@@ -15,8 +15,6 @@ following links, in a new directory that gets its final name at the end.
 'hi'
 """
 
-# ruff: noqa: PTH - paths are bytes here, and everything is opened relative to a descriptor
-
 from __future__ import annotations
 
 import os

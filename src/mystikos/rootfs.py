@@ -14,7 +14,8 @@ place of every file in it are known before its first byte is made.
 True
 """
 
-# ruff: noqa: PTH - paths are bytes here, and pathlib takes only text
+# Paths are bytes here, and pathlib takes only text:
+# ruff: noqa: PTH115, PTH116, PTH118
 
 from __future__ import annotations
 
@@ -230,7 +231,7 @@ class RootFs:
             entry = self._by_path.get(b"/".join([*here, name]))
             if entry is None:
                 return None
-            if entry.is_symlink and (follow or any(part not in (b"", b".") for part in todo)):
+            if entry.is_symlink and (follow or todo):
                 links += 1
                 if links > _MAX_LINKS:
                     return None

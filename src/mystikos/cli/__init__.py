@@ -22,7 +22,10 @@ from mystikos.cli import failures
 
 # verb → (module in mystikos.cli that defines a click command named `command`, one-line help),
 # in the order in which a newcomer meets them
-VERBS: dict[str, tuple[str, str]] = {}
+VERBS: dict[str, tuple[str, str]] = {
+    "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
+    "excpio": ("excpio", "unpack a root file system image into a directory"),
+}
 
 # other names of a verb, for people who come from the original commands
 ALIASES: dict[str, str] = {}
