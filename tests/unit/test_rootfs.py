@@ -10,35 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.appdirs import NOT_UTF8
+from tests.support.archives import HOSTILE, archive, member
 
 from mystikos.errors import RootFsError
-from mystikos.formats import cpio
 from mystikos.rootfs import RootFs, from_archive, printable, scan
-
-_NAME = os.fsdecode(b"not-utf8-\xff\xfe")
-
-
-@pytest.fixture
-def appdir(tmp_path: Path) -> Path:
-    """A directory with some of everything that a root file system may hold."""
-    root = tmp_path / "appdir"
-    for folder in ("bin", "etc/empty", "usr/lib"):
-        (root / folder).mkdir(parents=True)
-    (root / "bin/hello").write_bytes(b"\x7fELF hello")
-    (root / "bin/hello").chmod(0o4755)
-    (root / "etc/empty file").touch()
-    (root / "etc/line\nbreak").write_text("x")
-    (root / _NAME).write_bytes(b"any bytes")
-    (root / "lib").symlink_to("usr/lib")
-    (root / "absolute").symlink_to("/bin/hello")
-    (root / "dangling").symlink_to("nowhere")
-    (root / "usr/lib/first").write_bytes(b"shared" * 1000)
-    os.link(root / "usr/lib/first", root / "usr/lib/second")
-    os.link(root / "usr/lib/first", root / "etc/third")
-    (root / "tmp").mkdir()
-    (root / "tmp").chmod(0o1777)
-    root.chmod(0o755)
-    return root
 
 
 def _image(rootfs: RootFs) -> bytes:
@@ -59,7 +35,7 @@ def test_entries_are_sorted_by_the_bytes_of_their_paths_with_the_root_first(appd
     assert paths[0] == b"."
     assert paths[1:] == sorted(paths[1:])
     assert paths.index(b"bin-2") < paths.index(b"bin/hello")
-    assert _NAME.encode("utf-8", "surrogateescape") in paths
+    assert NOT_UTF8 in paths
 
 
 def test_the_size_is_known_before_and_every_file_is_where_its_entry_says(appdir: Path) -> None:
@@ -298,72 +274,13 @@ def test_gnu_cpio_lists_and_extracts_an_image(appdir: Path, tmp_path: Path) -> N
 
 def test_directories_an_archive_leaves_out_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a.cpio"
-    path.write_bytes(_archive(_member(b"a/b/c", b"x")))
+    path.write_bytes(archive(member(b"a/b/c", b"x")))
 
     rootfs = from_archive(path)
 
     assert [(e.path, oct(e.mode)) for e in rootfs.entries[:3]] == [
         (b".", "0o40755"), (b"a", "0o40755"), (b"a/b", "0o40755"),
     ]  # fmt: skip
-
-
-def _member(path: bytes, data: bytes = b"", *, mode: int = 0o100644, ino: int = 1, nlink: int = 1) -> bytes:
-    header = cpio.Header(path, mode=mode, size=len(data), ino=ino, nlink=nlink).encode()
-    return header + data + cpio.padding(len(data))
-
-
-def _archive(*members: bytes) -> bytes:
-    return b"".join(members) + cpio.trailer()
-
-
-_LINK = 0o120777
-_FOLDER = 0o040755
-
-HOSTILE = {
-    "absolute": (_archive(_member(b"/etc/passwd", b"x")), "/etc/passwd: the name is absolute"),
-    "dot-dot first": (_archive(_member(b"../x", b"x")), "has a component '..'"),
-    "dot-dot inside": (_archive(_member(b"a/../../x", b"x")), "has a component '..'"),
-    "dot-dot last": (_archive(_member(b"a/..", mode=_FOLDER)), "has a component '..'"),
-    "empty component": (_archive(_member(b"a//b", b"x")), "has an empty component"),
-    "dot inside": (_archive(_member(b"a/./b", b"x")), "has an empty component or '.'"),
-    "slash at the end": (_archive(_member(b"a/", mode=_FOLDER)), "has an empty component"),
-    "file through a link": (
-        _archive(_member(b"l", b"/tmp", mode=_LINK), _member(b"l/x", b"x")),
-        "l/x: goes through l, which is a symbolic link",
-    ),
-    "link after the file, directory left out": (
-        _archive(_member(b"l/a/x", b"x"), _member(b"l", b"/tmp", mode=_LINK)),
-        "l/a/x: goes through l, which is a symbolic link",
-    ),
-    "file as folder": (
-        _archive(_member(b"f", b"x"), _member(b"f/x", b"x")),
-        "f/x: goes through f, which is not a directory",
-    ),
-    "twice": (_archive(_member(b"a", b"1"), _member(b"a", b"2")), "a: is there twice"),
-    "file over a link": (
-        _archive(_member(b"l", b"/etc/passwd", mode=_LINK), _member(b"./l", b"x")),
-        "l: is there twice",
-    ),
-    "root is a link": (_archive(_member(b".", b"/tmp", mode=_LINK)), "is the root, and not a directory"),
-    "device": (_archive(_member(b"null", mode=0o020666)), "null: is a character device"),
-    "block device": (_archive(_member(b"disk", mode=0o060666)), "disk: is a block device"),
-    "FIFO": (_archive(_member(b"pipe", mode=0o010666)), "pipe: is a FIFO"),
-    "socket": (_archive(_member(b"sock", mode=0o140666)), "sock: is a socket"),
-    "no type": (_archive(_member(b"odd", mode=0o644)), "odd: is of no known type"),
-    "directory with data": (_archive(_member(b"d", b"x", mode=_FOLDER)), "is a directory with data"),
-    "empty target": (_archive(_member(b"l", b"", mode=_LINK)), "with a target of 0 bytes"),
-    "long target": (_archive(_member(b"l", b"x" * 4096, mode=_LINK)), "with a target of 4096 bytes"),
-    "NUL in a target": (_archive(_member(b"l", b"a\0b", mode=_LINK)), "has a NUL in it"),
-    "long component": (_archive(_member(b"n" * 256, b"x")), "component of more than 255"),
-    "hard links with data each": (
-        _archive(_member(b"a", b"1", ino=5, nlink=2), _member(b"b", b"2", ino=5, nlink=2)),
-        "b: is a hard link to a with a mode or data of its own",
-    ),
-    "hard links with modes each": (
-        _archive(_member(b"a", ino=5, nlink=2), _member(b"b", b"2", ino=5, nlink=2, mode=0o104755)),
-        "b: is a hard link to a with a mode or data of its own",
-    ),
-}
 
 
 @pytest.mark.parametrize(("archive", "message"), HOSTILE.values(), ids=HOSTILE)
@@ -379,13 +296,13 @@ def test_a_hostile_archive_is_refused(tmp_path: Path, archive: bytes, message: s
 
 def test_everything_wrong_with_an_archive_is_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "hostile.cpio"
-    path.write_bytes(_archive(_member(b"/a"), _member(b"../b"), _member(b"null", mode=0o020666)))
+    path.write_bytes(archive(member(b"/a"), member(b"../b"), member(b"null", mode=0o020666)))
 
     with pytest.raises(RootFsError, match=r"(?s)'\.\.'.*absolute.*character device"):
         from_archive(path)
 
 
-def test_a_directory_is_no_archive(tmp_path: Path) -> None:
+def test_a_directory_is_noarchive(tmp_path: Path) -> None:
     with pytest.raises(RootFsError, match="cannot be read"):
         from_archive(tmp_path)
 
