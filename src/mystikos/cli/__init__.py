@@ -23,6 +23,10 @@ from mystikos.cli import failures
 # verb → (module in mystikos.cli that defines a click command named `command`, one-line help),
 # in the order in which a newcomer meets them
 VERBS: dict[str, tuple[str, str]] = {
+    "init": ("init", "write a commented starter config and make a key"),
+    "keygen": ("keygen", "make a signing key"),
+    "check": ("check", "tell every mistake in a config, and what weakens security"),
+    "schema": ("schema", "print the JSON Schema of the config, for editors"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
     "excpio": ("excpio", "unpack a root file system image into a directory"),
 }

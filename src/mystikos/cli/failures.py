@@ -31,7 +31,7 @@ def report(error: BaseException) -> int:
     if os.environ.get("MYST_TRACEBACK"):
         traceback.print_exception(error, file=sys.stderr)
 
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return _silence_stdout()

@@ -188,7 +188,8 @@ class Text(Kind):
         if isinstance(value, str) and len(value.encode()) > self.maximum:
             say(node, subject, f"{len(value.encode())} bytes", f"at most {self.maximum}", None)
             return INVALID
-        say(node, subject, f"got {shown(node)}", self.expected(), self.hint)
+        what = self.what if isinstance(value, str) else f"a string, {self.what}"
+        say(node, subject, f"got {shown(node)}", what, self.hint)
         return INVALID
 
     def admits(self, value: object) -> bool:

@@ -268,7 +268,12 @@ class Config:
         default=0x10000,
     )
     debug: bool = key(
-        "Debug", Flag(), "Make a debug enclave: the host can read its memory.", default=False, starter=False
+        "Debug",
+        Flag(),
+        "Make a debug enclave: the host can read its memory, and a machine without SGX runs the package "
+        "unprotected. Off in what you release.",
+        default=False,
+        starter=True,
     )
     product_id: int = key(
         "ProductID", Integer(0, 65535), "ISVPRODID: tells your products apart.", default=0, starter=1

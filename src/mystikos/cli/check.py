@@ -1,0 +1,58 @@
+"""``myst check config.json [appdir]``: tell every mistake and every weakness at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from mystikos.cli import render
+from mystikos.errors import Problem
+
+
+@click.command("check")
+@click.argument("config", metavar="CONFIG.JSON", type=click.Path())
+@click.argument("appdir", required=False, type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Exit with 1 when a setting weakens security.")
+@render.json_option
+def command(config: str, appdir: Path | None, strict: bool, as_json: bool) -> int:
+    """Tell every mistake in a config file, and every setting that weakens security.
+
+    With APPDIR, also whether the program and the directories that the config names are there. Exit code:
+    0 no mistake, 1 no mistake but a weakness (with --strict), 2 a mistake.
+    """
+    errors, warnings = _examine(config, appdir)
+    if as_json:
+        click.echo(render.to_json({"file": config, "errors": errors, "warnings": warnings}))
+    else:
+        _show(config, errors, warnings)
+    return 2 if errors else int(strict and bool(warnings))
+
+
+def _examine(path: str, appdir: Path | None) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    from mystikos.config import lint, load
+    from mystikos.errors import ConfigError
+    from mystikos.preflight import preflight
+    from mystikos.rootfs import scan
+
+    try:
+        config = load(path)
+    except ConfigError as error:
+        return error.problems, ()
+    errors = preflight(config, scan(appdir)) if appdir is not None else ()
+    return errors, lint(config)
+
+
+def _show(path: str, errors: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
+    for problem in errors:
+        click.echo(f"myst: {problem}", err=True)
+        if problem.hint:
+            click.echo(f"      {problem.hint}", err=True)
+    sys.stderr.flush()
+    for problem in warnings:
+        click.echo(f"{problem} [{problem.lint}]")
+        click.echo(f"      {problem.hint}")
+    if not errors:
+        count = f"{len(warnings)} settings weaken it" if len(warnings) != 1 else "1 setting weakens it"
+        click.echo(f"{render.display(path)}: no mistakes" + (f", {count}" if warnings else ""))

@@ -1,0 +1,45 @@
+"""``myst init``: a starter config and a key, where there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mystikos.cli import render
+
+
+@click.command("init")
+@click.argument("directory", type=click.Path(path_type=Path), default=".")
+@click.option(
+    "--application-path", metavar="PATH", help="The program to run, a path from the root of the appdir."
+)
+def command(directory: Path, application_path: str | None) -> None:
+    """Write a commented config.json into DIRECTORY (default: here) and make a key, private.pem.
+
+    Nothing is overwritten: a config that is there is an error, a key that is there is kept.
+    """
+    from mystikos.config import parse
+    from mystikos.config.documents import starter
+    from mystikos.errors import OutputError
+    from mystikos.signers import keygen
+
+    config, key = directory / "config.json", directory / "private.pem"
+    text = starter(application_path).encode()
+    parse(text, "--application-path")  # the one value that is not ours
+
+    try:
+        with config.open("xb") as file:
+            file.write(text)
+    except FileExistsError as error:
+        hint = "edit it, or name another directory"
+        raise OutputError(
+            render.display(config), "exists already", expected="no config yet", hint=hint
+        ) from error
+    click.echo(f"{render.display(config)}: starter config; set ApplicationPath and what else you need")
+
+    if key.exists():
+        click.echo(f"{render.display(key)}: kept, it was there already")
+    else:
+        keygen(key)
+        click.echo(f"{render.display(key)}: new key; keep it, and keep it secret")

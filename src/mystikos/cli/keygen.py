@@ -1,0 +1,41 @@
+"""``myst keygen private.pem``: make a signing key."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from mystikos.cli import render
+from mystikos.cli.keys import given_passphrase, passphrase_options
+
+
+@click.command("keygen")
+@click.argument("path", metavar="PRIVATE.PEM", type=click.Path())
+@click.option("--force", is_flag=True, help="Replace an existing file; the key in it is lost.")
+@click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key with it.")
+@passphrase_options
+def command(
+    path: str, force: bool, encrypt: bool, passphrase_env: str | None, passphrase_fd: int | None
+) -> None:
+    """Make a signing key, RSA-3072 with exponent 3, in a new file that only you can read.
+
+    Keep it: who has the key is the signer, and another key is another signer (MRSIGNER).
+    """
+    from mystikos.signers import keygen, mrsigner
+
+    passphrase = given_passphrase(passphrase_env, passphrase_fd)
+    if passphrase is None and encrypt:
+        passphrase = _new_passphrase()
+    if passphrase == b"":
+        raise click.UsageError("the passphrase is empty")
+
+    signer = keygen(path, passphrase, force=force)
+    click.echo(f"{render.display(path)}: new key, MRSIGNER {mrsigner(signer.public_modulus()).hex()}")
+
+
+def _new_passphrase() -> bytes:
+    if not os.isatty(0):
+        raise click.UsageError("no terminal to ask on: use --passphrase-env or --passphrase-fd")
+    answer: str = click.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
+    return answer.encode()

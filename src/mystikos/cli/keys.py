@@ -1,0 +1,68 @@
+"""Options that several verbs share: where a key's passphrase comes from. Never from the command line
+itself, which everyone on the machine can read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mystikos.signers import PemSigner
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def passphrase_options(command: _Function) -> _Function:
+    """Add ``--passphrase-env`` and ``--passphrase-fd``; pass their values to ``load_signer``."""
+    env = click.option(
+        "--passphrase-env", metavar="NAME", help="Take the key's passphrase from this environment variable."
+    )
+    fd = click.option(
+        "--passphrase-fd",
+        metavar="N",
+        type=click.IntRange(min=0),
+        help="Read the key's passphrase from this file descriptor, up to the end of its first line.",
+    )
+    return env(fd(command))
+
+
+def load_signer(path: str | Path, passphrase_env: str | None, passphrase_fd: int | None) -> PemSigner:
+    """The signer in a PEM file; asks for the passphrase on the terminal when no option tells it."""
+    given = given_passphrase(passphrase_env, passphrase_fd)
+    return PemSigner.load(path, given if given is not None else lambda: _ask(path))
+
+
+def given_passphrase(passphrase_env: str | None, passphrase_fd: int | None) -> bytes | None:
+    """The passphrase that the options name; None without an option."""
+    if passphrase_env is not None and passphrase_fd is not None:
+        raise click.UsageError("--passphrase-env and --passphrase-fd exclude each other")
+    if passphrase_env is not None:
+        value = os.environb.get(os.fsencode(passphrase_env))
+        if value is None:
+            raise click.UsageError(f"--passphrase-env: the variable {passphrase_env} is not set")
+        return value
+    if passphrase_fd is not None:
+        return _read_line(passphrase_fd)
+    return None
+
+
+def _read_line(descriptor: int) -> bytes:
+    try:
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.readline(4096).rstrip(b"\r\n")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise click.UsageError(f"--passphrase-fd: descriptor {descriptor}: {reason}") from error
+
+
+def _ask(path: str | Path) -> bytes:
+    if not os.isatty(0):
+        return b""  # nobody to ask: the signer tells which options there are
+    answer: str = click.prompt(
+        f"Passphrase of {path}", hide_input=True, default="", show_default=False, err=True
+    )
+    return answer.encode()

@@ -1,0 +1,172 @@
+"""Stage 5a: who signs. A ``Signer`` holds an RSA-3072 key with exponent 3, the only kind SGX takes.
+
+>>> signer = PemSigner.load("private.pem", None)  # doctest: +SKIP
+>>> len(signer.sign(b"message"))  # doctest: +SKIP
+384
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from mystikos.errors import KeyFileError
+from mystikos.formats.atomic import atomic_output, output_error
+
+KEY_BITS = 3072
+KEY_BYTES = KEY_BITS // 8
+EXPONENT = 3
+_A_KEY = "an RSA key of 3072 bits with exponent 3"
+MAKE_A_KEY = "make a right one with `myst keygen private.pem` or `openssl genrsa -out private.pem -3 3072`"
+
+_LARGEST_FILE = 64 * 1024  # bytes; a PEM file of this kind of key has about 2.5 KB
+
+Passphrase = bytes | Callable[[], bytes] | None
+
+
+class Signer(Protocol):
+    """What signs a SIGSTRUCT: a key file, or something else that keeps the key away from this machine."""
+
+    def public_modulus(self) -> int:
+        """The modulus of the RSA-3072 key; its exponent is 3."""
+
+    def sign(self, message: bytes) -> bytes:
+        """RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2) over ``message``: 384 bytes, big-endian."""
+
+
+class PemSigner:
+    """A private key from a PEM file."""
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        self._key = key
+
+    @classmethod
+    def load(cls, path: str | Path, passphrase: Passphrase) -> PemSigner:
+        """Read a PKCS#1 or PKCS#8 file; ``passphrase`` (or what it returns) decrypts it if need be.
+
+        Raises KeyFileError when the file is readable by others, is no key, is another kind of key than
+        SGX takes, or the passphrase is missing or wrong; OSError when it cannot be read.
+        """
+        where = str(path)
+        pem = _read_private_file(where)
+        if callable(passphrase):
+            passphrase = passphrase() if _is_encrypted(pem) else None
+        return cls(_checked(_decode(pem, passphrase, where), where))
+
+    def public_modulus(self) -> int:
+        return self._key.public_key().public_numbers().n
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+
+
+def mrsigner(modulus: int) -> bytes:
+    """MRSIGNER: SHA-256 of the modulus, little-endian (SDM 3D, "SIGSTRUCT")."""
+    return hashlib.sha256(modulus.to_bytes(KEY_BYTES, "little")).digest()
+
+
+def keygen(path: str | Path, passphrase: bytes | None = None, *, force: bool = False) -> PemSigner:
+    """Make a key and write it as PKCS#8 PEM with mode 0600; an existing file is kept unless ``force``."""
+    if not force and os.path.lexists(path):
+        raise KeyFileError(
+            str(path),
+            "exists already",
+            expected="a new file",
+            hint="--force replaces it; the old key is lost",
+        )
+    key = rsa.generate_private_key(EXPONENT, KEY_BITS)
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    if force:
+        with atomic_output(Path(path), 0o600) as file:
+            file.write(pem)
+    else:
+        _write_new(Path(path), pem)
+    return PemSigner(key)
+
+
+def _write_new(path: Path, pem: bytes) -> None:
+    """Write a file that was not there before, readable by its owner only from its first moment."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise output_error(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise output_error(path, error) from error
+
+
+def _read_private_file(where: str) -> bytes:
+    """The content of a key file that nobody but its owner can read."""
+    try:
+        descriptor = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise KeyFileError(where, "no such file", expected="a private key", hint=MAKE_A_KEY) from error
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise KeyFileError(where, "is not a regular file", expected="a private key file")
+        if mode & 0o077:
+            raise KeyFileError(
+                where,
+                f"mode {stat.S_IMODE(mode):04o} lets others than its owner use the key",
+                expected="mode 0600 or 0400",
+                hint=f"chmod 600 {where}",
+            )
+        content = file.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise KeyFileError(
+            where, "is larger than 64 KiB", expected="a private key in PEM form", hint=MAKE_A_KEY
+        )
+    return content
+
+
+def _is_encrypted(pem: bytes) -> bool:
+    """PKCS#8 says it in its label, PKCS#1 in a header (RFC 1421)."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
+
+
+def _decode(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKeyTypes:
+    encrypted = _is_encrypted(pem)
+    if encrypted and not passphrase:
+        raise KeyFileError(
+            where,
+            "is encrypted and no passphrase was given",
+            expected="a passphrase",
+            hint="give it at the prompt, with --passphrase-env NAME or with --passphrase-fd N",
+        )
+    try:
+        return serialization.load_pem_private_key(pem, passphrase if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        if encrypted:
+            raise KeyFileError(
+                where, "cannot be decrypted: the passphrase is wrong or the file is damaged"
+            ) from error
+        found = "is a public key" if b"PUBLIC KEY-----" in pem else "holds no private key in PEM form"
+        raise KeyFileError(where, found, expected=_A_KEY, hint=MAKE_A_KEY) from error
+
+
+def _checked(key: PrivateKeyTypes, where: str) -> rsa.RSAPrivateKey:
+    """SGX takes RSA-3072 with exponent 3 only (SDM 3D, "SIGSTRUCT")."""
+    if not isinstance(key, rsa.RSAPrivateKey):
+        kind = type(key).__name__.lstrip("_").removesuffix("PrivateKey")
+        raise KeyFileError(where, f"is a key of type {kind}", expected=_A_KEY, hint=MAKE_A_KEY)
+    exponent = key.public_key().public_numbers().e
+    if key.key_size != KEY_BITS or exponent != EXPONENT:
+        found = f"is an RSA key of {key.key_size} bits with exponent {exponent}"
+        raise KeyFileError(where, found, expected=_A_KEY, hint=MAKE_A_KEY)
+    return key
