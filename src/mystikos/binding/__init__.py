@@ -1,0 +1,87 @@
+"""Stage 2b: find the system calls in a root file system and say how each may be reached without a trap.
+
+Every executable ELF file is searched for ``syscall`` instructions. Where one can safely give way to a
+five-byte jump, the place and the displaced instructions are recorded; the file itself stays byte-identical,
+and the kernel patches its own private mapping. Whatever is not known to be safe is left alone: such a
+system call traps, which is slower and always correct.
+
+>>> bindings = bind(rootfs.scan(Path("appdir")))
+>>> [(f.path, len(f.sites), len(f.traps)) for f in bindings.files]
+[(b'lib/libc.so', 489, 10)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mystikos.binding import table as _table
+from mystikos.binding.elf import Image, MalformedElf, is_candidate
+from mystikos.binding.finding import SYSCALL, Reason, Trap
+from mystikos.binding.table import FileRecord, Site
+
+if TYPE_CHECKING:
+    from mystikos.rootfs import Entry, RootFs
+
+__all__ = ["Bindings", "FileBinding", "Reason", "Site", "Trap", "bind", "bind_file"]
+
+_ELF_HEADER_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FileBinding:
+    """What was found in one file; ``problem`` tells why a malformed file was left alone altogether."""
+
+    path: bytes
+    data_offset: int
+    size: int
+    sites: tuple[Site, ...]
+    traps: tuple[Trap, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """The system calls of all ELF files of a root file system."""
+
+    files: tuple[FileBinding, ...]
+
+    @cached_property
+    def table(self) -> bytes:
+        """The ``.mystbind`` section."""
+        return _table.encode([FileRecord(f.data_offset, f.size, f.sites) for f in self.files if f.sites])
+
+
+def bind(rootfs: RootFs) -> Bindings:
+    """Find and choose the sites of every ELF file; hard links of a file share one record."""
+    return Bindings(tuple(_bind_entry(entry) for entry in _elf_files(rootfs)))
+
+
+def bind_file(data: bytes) -> tuple[tuple[Site, ...], tuple[Trap, ...]]:
+    """The sites and traps of one file's bytes; raises MalformedElf where the file contradicts itself."""
+    image = Image.parse(data)
+    if image is None or not any(image.find(SYSCALL)):
+        return (), ()
+    from mystikos.binding.search import search
+
+    return search(image)
+
+
+def _elf_files(rootfs: RootFs) -> Iterator[Entry]:
+    seen: set[int] = set()
+    for entry in rootfs.entries:
+        if entry.mode & 0o170000 != 0o100000 or entry.size < _ELF_HEADER_SIZE or entry.data_offset in seen:
+            continue
+        if is_candidate(entry.read(0, _ELF_HEADER_SIZE)):
+            seen.add(entry.data_offset)
+            yield entry
+
+
+def _bind_entry(entry: Entry) -> FileBinding:
+    try:
+        sites, traps = bind_file(entry.read(0, entry.size))
+    except MalformedElf as finding:
+        return FileBinding(entry.path, entry.data_offset, entry.size, (), (), str(finding))
+    return FileBinding(entry.path, entry.data_offset, entry.size, sites, traps)

@@ -1,0 +1,131 @@
+"""Stage 2b, search: from the ``0F 05`` bytes of one image to its bound and its trapped sites.
+
+>>> sites, traps = search(Image.parse(Path("/lib/x86_64-linux-gnu/libc.so.6").read_bytes()))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from mystikos.binding.code import Code, Mover, decode
+from mystikos.binding.displace import Option, options
+from mystikos.binding.elf import Image
+from mystikos.binding.finding import SYSCALL, Reason, Trap
+from mystikos.binding.functions import Block, find_functions
+from mystikos.binding.reach import Reach
+from mystikos.binding.table import Site
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A `syscall` instruction that is certainly one."""
+
+    address: int
+    code: Code
+    index: int
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """Addresses that are entered from elsewhere: by branches, or through names of instructions."""
+
+    branches: frozenset[int]
+    names: frozenset[int]
+
+
+class _Decoder:
+    """Decodes each block of an image once."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self.functions = find_functions(image)
+        self._decode = cache(self._decode_block)
+
+    def __call__(self, address: int) -> Code | None:
+        block = self.functions.block_at(address)
+        return None if block is None else self._decode(block)
+
+    def _decode_block(self, block: Block) -> Code:
+        return decode(self._image, self.functions, block)
+
+
+def search(image: Image) -> tuple[tuple[Site, ...], tuple[Trap, ...]]:
+    """Find the system calls of an image and bind those that can be bound."""
+    decoder = _Decoder(image)
+    calls, traps = _calls(image, decoder)
+    if image.text_relocations:
+        return (), tuple(_trap(image, a, Reason.TEXT_RELOCATIONS) for a in sorted([c.address for c in calls]))
+
+    reach = Reach(image, decoder.functions, decoder)
+    entered = _Entered(
+        reach.branched({a for call in calls for option in call.options for a in option.overwritten}),
+        reach.named({a for call in calls for option in call.options for a in option.hidden}),
+    )
+
+    sites: list[Site] = []
+    taken_until = 0
+    for call in calls:
+        choice = _choose(call, reach, entered, taken_until)
+        if isinstance(choice, Reason):
+            traps.append(_trap(image, call.address, choice))
+        else:
+            sites.append(Site(image.file_offset(choice.address), choice.before, choice.after))
+            taken_until = choice.end
+    return tuple(sites), tuple(sorted(traps, key=lambda t: t.offset))
+
+
+def _calls(image: Image, decoder: _Decoder) -> tuple[list[_Call], list[Trap]]:
+    calls, traps, mover = [], [], Mover()
+    for address in image.find(SYSCALL):
+        if _is_signal_return(image, address):
+            traps.append(_trap(image, address, Reason.SIGNAL_RETURN))
+            continue
+        code = decoder(address)
+        if code is None and decoder.functions.areas:
+            continue  # data in an executable segment
+        if code is None or not code.clean:
+            traps.append(_trap(image, address, Reason.UNKNOWN_CODE))
+            continue
+        index = code.index(address)
+        if index is None or code.end_of(index) != address + 2:
+            continue  # the bytes are part of another instruction
+        calls.append(_Call(address, code, index, tuple(options(code, index, image.read, mover))))
+    return calls, traps
+
+
+def _is_signal_return(image: Image, address: int) -> bool:
+    """`mov eax, 15` or `mov rax, 15` comes first: told by the bytes, as debuggers and unwinders do."""
+    return image.read(address - 7, 7).endswith((b"\xb8\x0f\0\0\0", b"\x48\xc7\xc0\x0f\0\0\0"))
+
+
+def _choose(call: _Call, reach: Reach, entered: _Entered, taken_until: int) -> Option | Reason:
+    """The first option that is safe; else what stood in the way of the best one."""
+    low, high = call.code.function_around(call.address)
+    jumps = any(low <= jump < high for jump in call.code.indirect_jumps)
+    unaccounted = call.code.block.landing_pads or (jumps and not reach.names_table(low, high))
+
+    obstacles = []
+    for option in call.options:
+        obstacle = _obstacle(option, entered, unaccounted, taken_until)
+        if obstacle is None:
+            return option
+        obstacles.append(obstacle)
+    return obstacles[0] if obstacles else Reason.NO_ROOM
+
+
+def _obstacle(option: Option, entered: _Entered, unaccounted: bool, taken_until: int) -> Reason | None:
+    if option.address < taken_until:
+        return Reason.OVERLAP
+    if option.crosses_page:
+        return Reason.PAGE
+    if not entered.branches.isdisjoint(option.overwritten) or not entered.names.isdisjoint(option.hidden):
+        return Reason.REACHED
+    if option.hidden and unaccounted:
+        return Reason.INDIRECT
+    return None
+
+
+def _trap(image: Image, address: int, reason: Reason) -> Trap:
+    return Trap(image.file_offset(address), reason)
