@@ -1,0 +1,158 @@
+//! Host calls: everything the kernel can ask of the world outside, numbered.
+//!
+//! The kernel writes number and arguments into its thread's [`HostArea`] (untrusted memory), leaves the enclave with
+//! [`exit::HOST_CALL`], and reads the result back once when it is entered again. Data travels in the area's buffer, in
+//! chunks of at most [`BUFFER_SIZE`]. Every reply is hostile input and is checked against what was asked.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of this contract; the launcher and the kernel travel in one package, so a mismatch is a damaged package.
+pub const HOST_ABI_VERSION: u32 = 1;
+
+/// Bytes of a host area's data buffer.
+pub const BUFFER_SIZE: usize = 128 * 1024;
+/// Offset of the buffer in the area.
+pub const BUFFER_OFFSET: usize = 4096;
+/// Bytes of a host area.
+pub const AREA_SIZE: usize = BUFFER_OFFSET + BUFFER_SIZE;
+
+/// Why the kernel left (RDI at exit).
+pub mod exit {
+    /// The area holds a host call.
+    pub const HOST_CALL: u64 = 1;
+    /// The thread has ended; the host thread may end too.
+    pub const THREAD: u64 = 2;
+    /// The kernel stopped itself; the buffer holds a message of RSI bytes.
+    pub const PANIC: u64 = 3;
+    /// The exception was taken care of: resume from the SSA frame.
+    pub const RESUME: u64 = 4;
+    /// A fault in the kernel itself (RSI: address of the faulting instruction, RDX: address accessed).
+    pub const KERNEL_FAULT: u64 = 5;
+}
+
+/// Head of the untrusted area of a thread.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct HostArea {
+    /// One of [`nr`].
+    pub nr: u64,
+    /// Arguments.
+    pub args: [u64; 6],
+    /// Result: zero or more, or a negated errno.
+    pub result: i64,
+}
+
+/// Numbers of the host calls.
+pub mod nr {
+    /// `(status)`: end the whole program with this exit status.
+    pub const EXIT: u64 = 1;
+    /// `(fd, size)` → bytes read into the buffer. `fd` is a standard stream.
+    pub const READ: u64 = 2;
+    /// `(fd, size)`: write from the buffer → bytes written.
+    pub const WRITE: u64 = 3;
+    /// `(count, timeout_ns)`: the buffer holds `count` `struct pollfd`; a negative timeout waits for ever. → ready
+    /// count; -EINTR when this thread was woken by [`WAKE`] or [`INTERRUPT`].
+    pub const POLL: u64 = 4;
+    /// `(timeout_ns)`: sleep until woken → 0, or -ETIMEDOUT. A wake that came before counts.
+    pub const WAIT: u64 = 5;
+    /// `(slot)`: wake the thread of that slot out of [`WAIT`] or [`POLL`], or its next one.
+    pub const WAKE: u64 = 6;
+    /// `(slot)`: as [`WAKE`]; and if the thread is in application code, make it enter the kernel.
+    pub const INTERRUPT: u64 = 7;
+    /// `(slot)`: start a host thread that enters at that slot's TCS.
+    pub const THREAD_CREATE: u64 = 8;
+    /// `(clockid)` → args 0, 1 of the area: seconds, nanoseconds.
+    pub const CLOCK_GETTIME: u64 = 9;
+    /// `(clockid)` → args 0, 1 of the area: seconds, nanoseconds.
+    pub const CLOCK_GETRES: u64 = 10;
+    /// `(address, size, prot)`: page permissions of user memory.
+    pub const PROTECT: u64 = 11;
+    /// `(address, size)`: forget the content of user memory; it reads as zeros afterwards (`linux` target).
+    pub const DISCARD: u64 = 12;
+    /// `()`: give the CPU away.
+    pub const YIELD: u64 = 13;
+    /// `(size)`: diagnostic text (tracing, syslog) to standard error.
+    pub const LOG: u64 = 14;
+    /// `()` → mask of signals (bit N-1 for signal N) that arrived from outside since the last call.
+    pub const SIGNALS: u64 = 15;
+    /// `(fd, request, size)`: a terminal ioctl on a standard stream; `size` bytes of argument in the buffer both ways.
+    pub const IOCTL: u64 = 16;
+    /// `(fd)` → st_mode in arg 0, st_rdev in arg 1, st_size in arg 2, st_blksize in arg 3.
+    pub const FSTAT: u64 = 17;
+    /// `(fd, offset, whence)` → new offset.
+    pub const LSEEK: u64 = 18;
+    /// `()` → cpu in arg 0, node in arg 1.
+    pub const GETCPU: u64 = 19;
+    /// `(fd)` → file status flags as `fcntl(F_GETFL)`.
+    pub const GETFL: u64 = 20;
+}
+
+/// Flags of [`HostStart::flags`].
+pub mod start {
+    /// Fresh pages of user memory and of the heap are already zero, and [`super::nr::DISCARD`] makes them so again.
+    pub const ZERO_PAGES: u32 = 1;
+    /// Trace system calls.
+    pub const STRACE: u32 = 2;
+    /// Trace only failing system calls.
+    pub const STRACE_FAILING: u32 = 4;
+    /// Say where inside the kernel errors begin.
+    pub const TRACE_ERRORS: u32 = 8;
+    /// Print counts and times of system calls at exit.
+    pub const PERF: u32 = 16;
+}
+
+/// A run of bytes in the start-up block: offset from its start, and size.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct HostSpan {
+    /// Offset from the start of the block.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What the host tells the kernel at the first entry (RDI). Untrusted; copied in once.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct HostStart {
+    /// [`HOST_ABI_VERSION`].
+    pub version: u32,
+    /// [`start`] flags.
+    pub flags: u32,
+    /// Bytes of the whole block.
+    pub size: u64,
+    /// Host command line without argv[0], each argument NUL-terminated.
+    pub args: HostSpan,
+    /// Host environment, each entry NUL-terminated.
+    pub env: HostSpan,
+    /// System calls to trace (`--strace-filter`), names separated by `:`; empty means all.
+    pub strace_filter: HostSpan,
+    /// System calls not to trace.
+    pub strace_exclude: HostSpan,
+    /// Thread to trace, 0 for all.
+    pub strace_tid: u32,
+    /// Process to trace, 0 for all.
+    pub strace_pid: u32,
+    /// CPUs of the machine (online).
+    pub cpu_count: u32,
+    /// `--max-affinity-cpus`, 0 for no limit.
+    pub max_affinity_cpus: u32,
+    /// Real user and group of the host user.
+    pub uid: u32,
+    /// See `uid`.
+    pub gid: u32,
+    /// Host vDSO functions: clock_gettime, gettimeofday, time, clock_getres (0 when there is none; `linux` target).
+    pub vdso: [u64; 4],
+    /// Memory of the machine in bytes, for /proc/meminfo.
+    pub total_memory: u64,
+    /// `--host-to-enc-uid-map`: host:enclave pairs separated by commas.
+    pub uid_map: HostSpan,
+    /// `--host-to-enc-gid-map`.
+    pub gid_map: HostSpan,
+}
+
+/// Most bytes of a start-up block that the kernel accepts.
+pub const START_SIZE_MAX: u64 = 4 << 20;
+
+/// Signals that the launcher passes on to the application: HUP, INT, QUIT, USR1, USR2, TERM, WINCH.
+pub const FORWARDED_SIGNALS: [u32; 7] = [1, 2, 3, 10, 12, 15, 28];

@@ -1,0 +1,186 @@
+//! What an open file can do, whatever it is: regular file, directory, pipe, terminal, event, socket.
+
+use alloc::sync::Arc;
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use mystikos_platform::sync::Mutex;
+
+use super::io::{Sink, Source};
+use crate::process::wait::WaitQueue;
+use crate::process::Thread;
+use crate::{Errno, Result};
+
+bitflags::bitflags! {
+    /// Readiness, as poll(2) and epoll(7) name it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Readiness: u32 {
+        /// There is data to read, or the end of it.
+        const IN = 0x1;
+        /// Exceptional condition.
+        const PRI = 0x2;
+        /// Writing does not block.
+        const OUT = 0x4;
+        /// Error.
+        const ERR = 0x8;
+        /// The other end is closed.
+        const HUP = 0x10;
+        /// Not open (poll only).
+        const NVAL = 0x20;
+        /// Normal data to read.
+        const RDNORM = 0x40;
+        /// Normal data may be written.
+        const WRNORM = 0x100;
+        /// The peer has shut down its writing half.
+        const RDHUP = 0x2000;
+    }
+}
+
+/// `struct stat` in the kernel's own terms.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Stat {
+    pub dev: u64,
+    pub ino: u64,
+    /// File type and permissions (S_IF*).
+    pub mode: u32,
+    pub nlink: u64,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
+    pub size: u64,
+    pub blksize: u64,
+    /// In units of 512 bytes.
+    pub blocks: u64,
+    /// Nanoseconds since the epoch.
+    pub atime: i128,
+    pub mtime: i128,
+    pub ctime: i128,
+}
+
+/// Behaviour of an open file. The default of each operation is the errno that Linux gives where it makes no sense.
+///
+/// Operations that may block look at [`OpenFile::is_nonblocking`] of the description they are called through.
+pub trait File: Any + Send + Sync {
+    /// Facts for fstat(2).
+    fn stat(&self) -> Result<Stat>;
+
+    /// Reads at the current position (stream-like files ignore positions). 0 is the end of the file.
+    fn read(&self, description: &OpenFile, sink: &mut dyn Sink) -> Result<usize>;
+
+    /// Writes at the current position, or at the end with O_APPEND.
+    fn write(&self, description: &OpenFile, source: &mut dyn Source) -> Result<usize>;
+
+    /// Reads at an offset without moving the position (pread(2)).
+    fn read_at(&self, _offset: u64, _sink: &mut dyn Sink) -> Result<usize> {
+        Err(Errno::ESPIPE)
+    }
+
+    /// Writes at an offset without moving the position (pwrite(2)).
+    fn write_at(&self, _offset: u64, _source: &mut dyn Source) -> Result<usize> {
+        Err(Errno::ESPIPE)
+    }
+
+    /// Moves the position (lseek(2)).
+    fn seek(&self, _description: &OpenFile, _offset: i64, _whence: u32) -> Result<u64> {
+        Err(Errno::ESPIPE)
+    }
+
+    /// Readiness now.
+    fn readiness(&self) -> Readiness {
+        Readiness::IN | Readiness::OUT | Readiness::RDNORM | Readiness::WRNORM
+    }
+
+    /// The queue that is woken whenever readiness may have changed; `None` when it never does.
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
+    /// The host's standard stream (0, 1, 2) behind this file: its readiness is the host's to know.
+    fn host_stream(&self) -> Option<u32> {
+        None
+    }
+
+    /// ioctl(2), but for those that work on every descriptor (FIONBIO, FIOCLEX, FIONCLEX).
+    fn ioctl(&self, _thread: &Thread, _request: u32, _argument: u64) -> Result<u64> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// ftruncate(2).
+    fn truncate(&self, _size: u64) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
+    /// fsync(2), fdatasync(2).
+    fn sync(&self) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Where the content lies in the root file system image, while it is still what was measured; binding tables
+    /// name files by it.
+    fn image_offset(&self) -> Option<u64> {
+        None
+    }
+
+    /// The last description of this file was closed.
+    fn closed(&self, _description: &OpenFile) {}
+
+    /// For downcasts to a particular kind of file.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// An open file description (open(2)): what `dup` shares.
+pub struct OpenFile {
+    /// The file.
+    pub file: Arc<dyn File>,
+    /// Access mode and file status flags (O_*), without the creation flags.
+    flags: AtomicU32,
+    /// Position.
+    pub position: Mutex<u64>,
+}
+
+const O_ACCMODE: u32 = 3;
+const O_NONBLOCK: u32 = 0o4000;
+const O_PATH: u32 = 0o10000000;
+
+impl OpenFile {
+    /// A fresh description at position 0.
+    pub fn new(file: Arc<dyn File>, flags: u32) -> Arc<OpenFile> {
+        Arc::new(OpenFile {
+            file,
+            flags: AtomicU32::new(flags),
+            position: Mutex::new(0),
+        })
+    }
+
+    /// Access mode and file status flags.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the file status flags.
+    pub fn set_flags(&self, flags: u32) {
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// O_NONBLOCK is set.
+    pub fn is_nonblocking(&self) -> bool {
+        self.flags() & O_NONBLOCK != 0
+    }
+
+    /// Reading is allowed.
+    pub fn is_readable(&self) -> bool {
+        self.flags() & O_PATH == 0 && self.flags() & O_ACCMODE != 1
+    }
+
+    /// Writing is allowed.
+    pub fn is_writable(&self) -> bool {
+        self.flags() & O_PATH == 0 && matches!(self.flags() & O_ACCMODE, 1 | 2)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.file.closed(self);
+    }
+}

@@ -1,0 +1,31 @@
+//! System calls: the table as data, dispatch, tracing.
+//!
+//! * [`table`]: number, name, arguments, support level, handler; documentation and tracing come from it.
+//! * [`trace`]: `--strace`.
+//!
+//! Handlers live in one file per family below this module. A handler copies in, acts by calling its subsystem, and
+//! copies out.
+
+pub mod table;
+pub mod trace;
+
+use mystikos_platform::control;
+
+use crate::process::thread;
+
+/// Serves the system call that the calling thread's registers hold.
+pub fn dispatch() {
+    let (number, arguments) = control::system_call();
+    let thread = thread::current();
+    let result = match table::find(number) {
+        Some(entry) => trace::call(&thread, entry, arguments),
+        None => table::unhandled(&thread, number, arguments),
+    };
+    control::set_result(match result {
+        Ok(value) => value,
+        Err(errno) => (-errno.raw()) as u64,
+    });
+    if let Err(crate::Errno::ERESTARTSYS) = result {
+        control::set_pending(thread.slot);
+    }
+}

@@ -1,0 +1,154 @@
+//! A thread that faulted or was interrupted: decide from the SSA frame where it goes on.
+//!
+//! The exception entry runs on its own stack, takes no lock and calls nothing that could fault. It edits the SSA frame
+//! and leaves; the thread is then resumed (ERESUME) from the edited frame:
+//!
+//! * application code: its registers move to the control page and it goes on at the trap gate, on the kernel stack;
+//! * a `syscall` instruction in application code (which raises #UD in an enclave): on at the syscall gate;
+//! * a copy from or to application memory that faulted: on at the copy's fix-up, which reports EFAULT;
+//! * the last instructions before application code: from the start of that sequence, so that nothing pending is missed;
+//! * anything else in the kernel: an interrupt just goes on, a fault is a defect of the kernel and stops it.
+
+use mystikos_abi::sgx::vector;
+
+use crate::control::{this, UserRegs};
+
+/// Why application code was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// Exception vector (SDM volume 3A, 6.15), or `None` for an interrupt from outside.
+    pub vector: Option<u8>,
+    /// Error code of #PF and #GP, else 0.
+    pub error: u32,
+    /// Address that #PF was about, else 0.
+    pub address: u64,
+}
+
+/// `trap_vector` of an interrupt.
+const NO_VECTOR: u64 = 256;
+
+/// The trap that the calling thread was sent to the trap gate for.
+pub fn take_trap() -> Trap {
+    // SAFETY: only the owning thread touches these fields, here and in the exception entry, which does not run while
+    // kernel code of this thread does.
+    let (number, error, address) = unsafe {
+        let control = this();
+        (
+            (*control).trap_vector,
+            (*control).trap_error,
+            (*control).trap_address,
+        )
+    };
+    let vector = u8::try_from(number).ok();
+    Trap {
+        vector,
+        error: error as u32,
+        address,
+    }
+}
+
+#[cfg(feature = "image")]
+mod entry {
+    use core::sync::atomic::Ordering;
+
+    use mystikos_abi::block;
+    use mystikos_abi::hostcall::exit;
+    use mystikos_abi::sgx::{ExInfo, GprSgx, EXITINFO_VALID};
+
+    use super::*;
+    use crate::{entry, memory, user};
+
+    /// What the two words before RIP say if it is a `syscall` instruction.
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
+    #[no_mangle]
+    extern "C" fn myst_exception(_tcs: u64) -> u64 {
+        let control = this();
+        let frame = control as u64 - block::THREAD_OFFSET
+            + block::SSA_OFFSET
+            + block::SSA_FRAME_PAGES as u64 * mystikos_abi::PAGE_SIZE;
+        // SAFETY: the SSA lies in the same block as the control page; its frame 0 was written before this entry, which
+        // only happens with CSSA = 1, and nothing else uses it meanwhile.
+        let (gpr, exinfo) = unsafe {
+            let gpr = (frame as usize - size_of::<GprSgx>()) as *mut GprSgx;
+            let exinfo = (gpr as usize - size_of::<ExInfo>()) as *const ExInfo;
+            (&mut *gpr, *exinfo)
+        };
+        let raised = gpr.exitinfo & EXITINFO_VALID != 0;
+        let number = (gpr.exitinfo & 0xff) as u8;
+        // SAFETY: the control page belongs to this thread, which is stopped at an instruction that does not use these
+        // fields (see the module comment); `pending` is atomic.
+        let control = unsafe { &mut *control };
+        if !raised {
+            control.pending.store(1, Ordering::SeqCst);
+        }
+
+        if !memory::in_kernel_image(gpr.rip) {
+            if raised && number == vector::UD && is_syscall(gpr.rip) {
+                gpr.rcx = gpr.rip + 2;
+                gpr.rip = entry::gate();
+                return exit::RESUME;
+            }
+            control.regs = registers(gpr, &control.regs);
+            control.trap_vector = if raised { number as u64 } else { NO_VECTOR };
+            control.trap_error = if raised { exinfo.errcd as u64 } else { 0 };
+            control.trap_address = if raised { exinfo.maddr } else { 0 };
+            gpr.rip = entry::trap_gate();
+            gpr.rflags &= !RFLAGS_CLEARED;
+            return exit::RESUME;
+        }
+        if !raised {
+            if entry::return_window().contains(&gpr.rip) {
+                gpr.rip = entry::return_window().start;
+                gpr.rflags &= !RFLAGS_CLEARED;
+            }
+            return exit::RESUME;
+        }
+        if let Some(fixup) = user::fixup(gpr.rip) {
+            gpr.rip = fixup;
+            return exit::RESUME;
+        }
+        control.trap_error = gpr.rip;
+        control.trap_address = exinfo.maddr;
+        exit::KERNEL_FAULT
+    }
+
+    /// TF, DF, AC: not to be in force in the kernel.
+    const RFLAGS_CLEARED: u64 = 1 << 8 | 1 << 10 | 1 << 18;
+
+    fn is_syscall(rip: u64) -> bool {
+        // A fault in here cannot be taken care of (the exception stack is in use), so only memory that was just being
+        // executed is read: the bytes at RIP, and the next byte when it is in the same page.
+        if rip & 0xfff == 0xfff || !memory::is_user(rip, 2) {
+            return false;
+        }
+        // SAFETY: the instruction at RIP was fetched and raised #UD, so its page is present; the enclave's pages that
+        // are executable are readable too.
+        unsafe { (rip as *const [u8; 2]).read_unaligned() == SYSCALL }
+    }
+
+    fn registers(gpr: &GprSgx, old: &UserRegs) -> UserRegs {
+        UserRegs {
+            rax: gpr.rax,
+            rbx: gpr.rbx,
+            rcx: gpr.rcx,
+            rdx: gpr.rdx,
+            rsi: gpr.rsi,
+            rdi: gpr.rdi,
+            rbp: gpr.rbp,
+            rsp: gpr.rsp,
+            r8: gpr.r8,
+            r9: gpr.r9,
+            r10: gpr.r10,
+            r11: gpr.r11,
+            r12: gpr.r12,
+            r13: gpr.r13,
+            r14: gpr.r14,
+            r15: gpr.r15,
+            rip: gpr.rip,
+            rflags: gpr.rflags,
+            orig_rax: u64::MAX,
+            ..*old
+        }
+    }
+}
