@@ -27,12 +27,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "keygen": ("keygen", "make a signing key"),
     "check": ("check", "tell every mistake in a config, and what weakens security"),
     "schema": ("schema", "print the JSON Schema of the config, for editors"),
+    "package-sgx": ("package_sgx", "make one signed executable of an application directory"),
+    "verify": ("verify", "tell whether a package is what it says it is"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
     "excpio": ("excpio", "unpack a root file system image into a directory"),
 }
 
 # other names of a verb, for people who come from the original commands
-ALIASES: dict[str, str] = {}
+ALIASES: dict[str, str] = {"package": "package-sgx"}
 
 
 class _VerbGroup(click.Group):

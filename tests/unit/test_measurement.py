@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from tests.support.mrenclave import reference
+
+from mystikos import _abi
+from mystikos.errors import LayoutError
+from mystikos.formats.content import BytesContent
+from mystikos.formats.descriptor import (
+    PAGE,
+    REG_R,
+    REG_RW,
+    REG_RX,
+    Enclave,
+    Kind,
+    Region,
+    Section,
+    Slice,
+    Tcs,
+    page_count,
+)
+from mystikos.measurement import measure
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A content that comes in pieces of one size."""
+
+    data: bytes
+    piece: int
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def chunks(self) -> Iterator[bytes]:
+        for at in range(0, len(self.data), self.piece):
+            yield self.data[at : at + self.piece]
+
+
+def noise(size: int) -> bytes:
+    """Bytes that differ from page to page."""
+    return b"".join(n.to_bytes(4, "big") for n in range(size // 4 + 1))[:size]
+
+
+def rootfs_region(size: int, offset: int = 0) -> Region:
+    return Region(Kind.ROOTFS, offset, page_count(size), REG_R, True, Slice(Section.ROOTFS, 0, size))
+
+
+def one_region(region: Region) -> Enclave:
+    return Enclave(max(2 * MIB, 1 << (region.end - 1).bit_length()), False, (region,))
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 4095, 4096, 4097, 3 * MIB, 3 * MIB + 5])
+@pytest.mark.parametrize("piece", [MIB, 100_000, 4096, 1])
+def test_streamed_content_measures_as_the_reference_does(size: int, piece: int) -> None:
+    if size // piece > 50_000:
+        pytest.skip("a million pieces teach nothing new")
+    enclave = one_region(rootfs_region(size))
+    contents = {Section.ROOTFS: Pieces(noise(size), piece)}
+    assert measure(enclave, contents).mrenclave == reference(enclave, contents)
+
+
+def test_every_kind_of_region_measures_as_the_reference_does() -> None:
+    enclave = Enclave(
+        16 * MIB,
+        False,
+        (
+            Region(Kind.KERNEL, 0, 1, REG_R, True, Slice(Section.KERNEL, 0, 100)),
+            Region(Kind.KERNEL, PAGE, 2, REG_RX, True, Slice(Section.KERNEL, PAGE, 5000)),
+            Region(Kind.KERNEL, 4 * PAGE, 3, REG_RW),
+            Region(Kind.TCS, 8 * PAGE, 1, _abi.SECINFO_TCS, True, Tcs(9 * PAGE, 0x1234, 0, 12 * PAGE)),
+            Region(Kind.SSA, 9 * PAGE, 3, REG_RW),
+            Region(Kind.STACK, 12 * PAGE, 200, REG_RW, True),
+            Region(Kind.USER, 12 * MIB, 1024, REG_RW),
+        ),
+    )
+    contents = {Section.KERNEL: BytesContent(noise(3 * PAGE))}
+    assert measure(enclave, contents).mrenclave == reference(enclave, contents)
+
+
+def test_more_added_pages_than_one_batch_measure_as_the_reference_does() -> None:
+    enclave = one_region(Region(Kind.USER, PAGE, 20_001, REG_RW))
+    assert measure(enclave, {}).mrenclave == reference(enclave, {})
+
+
+def test_measurement_depends_on_the_enclaves_size_and_on_a_regions_place_and_rights() -> None:
+    content = {Section.ROOTFS: BytesContent(noise(PAGE))}
+    region = rootfs_region(PAGE)
+    enclaves = [
+        one_region(region),
+        Enclave(4 * MIB, False, (region,)),
+        one_region(rootfs_region(PAGE, offset=PAGE)),
+        one_region(Region(Kind.ROOTFS, 0, 1, REG_RW, True, Slice(Section.ROOTFS, 0, PAGE))),
+        one_region(Region(Kind.HEAP, 0, 1, REG_R)),
+    ]
+    assert len({measure(enclave, content).mrenclave for enclave in enclaves}) == len(enclaves)
+
+
+def test_digests_are_those_of_the_regions_bytes() -> None:
+    import hashlib
+
+    data = noise(MIB + 1)
+    enclave = Enclave(4 * MIB, False, (Region(Kind.HEAP, 0, 1, REG_RW), rootfs_region(len(data), PAGE)))
+    found = measure(enclave, {Section.ROOTFS: Pieces(data, 70_000)})
+    assert found.digests == (bytes(32), hashlib.sha256(data).digest())
+
+
+def test_progress_counts_every_content_byte_once() -> None:
+    data = noise(2 * MIB + 3)
+    seen: list[int] = []
+    measure(
+        one_region(rootfs_region(len(data))), {Section.ROOTFS: Pieces(data, 99_999)}, progress=seen.append
+    )
+    assert sum(seen) == len(data)
+
+
+def test_content_that_ends_early_is_refused() -> None:
+    with pytest.raises(LayoutError, match="ends at"):
+        measure(one_region(rootfs_region(PAGE)), {Section.ROOTFS: Pieces(noise(100), 50)})
+
+
+def test_a_failing_stream_ends_the_measurement() -> None:
+    class Broken(Pieces):
+        def chunks(self) -> Iterator[bytes]:
+            yield self.data[:10]
+            raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        measure(one_region(rootfs_region(PAGE)), {Section.ROOTFS: Broken(noise(PAGE), 1)})
