@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mystikos import _abi, config, measurement, signature
 from mystikos.errors import MystError
@@ -28,7 +29,6 @@ from mystikos.formats.descriptor import (
     Tcs,
     page_count,
 )
-from mystikos.formats.parameters import Place
 from mystikos.package import Package
 
 __all__ = ["Check", "Report", "verify"]
@@ -201,9 +201,8 @@ def _layout_problems(package: Package) -> Iterator[str]:
     )
     for (kind, (section, rights)), place in zip(_SECTION_KINDS.items(), places, strict=True):
         size = package.sections[section].size
-        content = Slice(section, 0, size)
-        whole = Region(kind, place.offset, page_count(size), rights, True, content) if size else None
-        if place.size != size or enclave.of_kind(kind) != ((whole,) if whole else ()):
+        whole = _Pages(place.offset, page_count(size), rights, True, Slice(section, 0, size))
+        if place.size != size or _loaded(package, kind) != ([whole] if size else []):
             yield f"{section.elf_name} is not loaded whole, measured and at its place"
 
     for kind, place, rights in (
@@ -211,15 +210,29 @@ def _layout_problems(package: Package) -> Iterator[str]:
         (Kind.USER, parameters.user, REG_RWX),
         (Kind.EXEC_WINDOW, parameters.window, REG_RWX),
     ):
-        if enclave.of_kind(kind) != _zeros(kind, place, rights):
+        zeros = _Pages(place.offset, page_count(place.size), rights, False, None)
+        if _loaded(package, kind) != ([zeros] if place.size else []):
             yield f"{kind.name} is not where the parameter page says, or has other rights"
 
     yield from _thread_problems(package)
     yield from _kernel_problems(package)
 
 
-def _zeros(kind: Kind, place: Place, rights: int) -> tuple[Region, ...]:
-    return (Region(kind, place.offset, page_count(place.size), rights),) if place.size else ()
+class _Pages(NamedTuple):
+    """What a region would be; unlike a Region, it may be nonsense."""
+
+    offset: int
+    pages: int
+    secinfo: int
+    measured: bool
+    source: Slice | Tcs | None
+
+
+def _loaded(package: Package, kind: Kind) -> list[_Pages]:
+    return [
+        _Pages(region.offset, region.pages, region.secinfo, region.measured, region.source)
+        for region in package.enclave.of_kind(kind)
+    ]
 
 
 def _thread_problems(package: Package) -> Iterator[str]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.archives import archive, member
 
 from mystikos.errors import RootFsError
 from mystikos.extraction import extract
 from mystikos.formats import cpio
 from mystikos.formats.cpio import BytesReader, Header, decode
 from mystikos.rootfs import RootFs, from_archive, scan
+from tests.support.archives import archive, member
 
 _names = st.binary(min_size=1, max_size=12).filter(
     lambda n: n not in (b".", b"..") and not {0, 0x2F} & set(n)

@@ -11,11 +11,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from mystikos import config as configs
-from mystikos import pipeline
+from mystikos import pipeline, signature
 from mystikos.config import Config
-from mystikos.formats import elf
-from mystikos.formats.descriptor import Section
+from mystikos.formats import descriptor, elf
+from mystikos.formats.content import BytesContent
+from mystikos.formats.descriptor import Descriptor, Section
 from mystikos.launcher import Runtime
+from mystikos.measurement import measure
 from mystikos.package import Package, unpack
 from mystikos.signers import PemSigner
 from tests.support import elves
@@ -94,6 +96,29 @@ class PackageForge:
         descriptor = bytearray(self.data[place.offset : place.end])
         descriptor[96:128] = bytes(32)
         return self.put(Section.ENCLAVE, 96, hashlib.sha256(descriptor).digest())
+
+    def sign_again(self, name: str = "attacker") -> PackageForge:
+        """Measure what is there now and sign it by another key, as one could who has none of the owner's."""
+        place = self.package.sections[Section.ENCLAVE]
+        found = descriptor.decode(bytes(self.data[place.offset : place.end]))
+        contents = {
+            section: BytesContent(bytes(self.data[at.offset : at.end]))
+            for section, at in self.package.sections.items()
+        }
+        measured = measure(found.enclave, contents)
+        old = self.package.sigstruct
+        signed = signature.sign(
+            measured.mrenclave,
+            found.enclave,
+            signer(name),
+            product_id=old.product_id,
+            security_version=old.security_version,
+        )
+        return self.put(
+            Section.ENCLAVE,
+            0,
+            descriptor.encode(Descriptor(found.enclave, measured.digests, signed.pack())),
+        )
 
     def truncate(self, size: int) -> PackageForge:
         """Cut the file."""

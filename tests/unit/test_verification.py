@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.support import packages
+from tests.support.packages import PackageForge
+
+from mystikos import _abi, verification
+from mystikos.formats.descriptor import Kind, Section
+from mystikos.package import unpack
+from mystikos.verification import Report, verify
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packages.make(tmp_path_factory.mktemp("package"))
+
+
+def failed(report: Report) -> list[str]:
+    return [check.name for check in report.checks if not check.passed]
+
+
+def problem(report: Report, name: str) -> str:
+    return next(check.problem or "" for check in report.checks if check.name == name)
+
+
+def test_a_valid_package_passes_every_check(package: Path) -> None:
+    report = verify(unpack(package))
+    assert failed(report) == []
+    assert report.passed
+    assert (report.product_id, report.security_version, report.debug) == (7, 0, False)
+
+
+@pytest.mark.parametrize("settings", [{"Debug": 1}, {"CreateZeroBaseEnclave": 1}, {"MaxThreads": 40}])
+def test_valid_packages_of_other_settings_pass(tmp_path: Path, settings: dict[str, object]) -> None:
+    assert failed(verify(unpack(packages.make(tmp_path, **settings)))) == []
+
+
+@pytest.mark.parametrize("section", [s for s in Section if s not in (Section.ENCLAVE, Section.CONFIG)])
+def test_a_flipped_bit_is_told_with_its_section(package: Path, tmp_path: Path, section: Section) -> None:
+    forge = PackageForge.of(package)
+    if not forge.package.sections[section].size:
+        pytest.skip(f"{section.elf_name} is empty in this package")
+    report = verify(unpack(forge.flip(section, 0x1000 if section is Section.KERNEL else 1).write(tmp_path)))
+    assert "measurement" in failed(report)
+    assert f"changed: {section.elf_name}" in problem(report, "measurement")
+
+
+def test_content_changed_and_signed_by_another_key_is_consistent_but_has_another_signer(
+    package: Path, tmp_path: Path
+) -> None:
+    forge = PackageForge.of(package).flip(Section.ROOTFS, 5000).sign_again()
+    report = verify(unpack(forge.write(tmp_path)))
+    assert failed(report) == []
+    assert report.mrsigner != verify(unpack(package)).mrsigner
+
+
+def test_a_signature_taken_from_another_package_fails(package: Path, tmp_path: Path) -> None:
+    other = unpack(packages.make(tmp_path / "other", ProductID=9))
+    forge = PackageForge.of(package)
+    size = forge.package.sections[Section.ENCLAVE].size
+    forge.put(Section.ENCLAVE, size - 1808, other.sigstruct.pack()).fix_descriptor()
+    assert failed(verify(unpack(forge.write(tmp_path)))) == ["measurement", "config"]
+
+
+def test_a_published_key_is_no_signer(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked = unpack(package)
+    mrsigner = verify(unpacked).mrsigner
+    monkeypatch.setitem(verification.PUBLISHED_KEYS, mrsigner, "a test")
+    assert failed(verify(unpacked)) == ["signer"]
+
+
+def region_offset(forge: PackageForge, kind: Kind, field: int) -> int:
+    regions = forge.package.enclave.regions
+    return 128 + 128 * next(i for i, region in enumerate(regions) if region.kind is kind) + field
+
+
+def change_region(kind: Kind, field: int, layout: str, value: int) -> Callable[[PackageForge], object]:
+    return lambda forge: forge.put(
+        Section.ENCLAVE, region_offset(forge, kind, field), struct.pack(layout, value)
+    ).fix_descriptor()
+
+
+def change_parameters(offset: int, layout: str, value: int) -> Callable[[PackageForge], object]:
+    return lambda forge: forge.put(Section.CONFIG, offset, struct.pack(layout, value))
+
+
+def load_rootfs_in_part(forge: PackageForge) -> None:
+    """All of its pages, but not its last byte."""
+    change_region(Kind.ROOTFS, 48, "<Q", forge.package.sections[Section.ROOTFS].size - 1)(forge)
+
+
+# Well-formed, measured and signed, and yet no package that this version makes.
+CONTRADICTIONS: dict[str, tuple[Callable[[PackageForge], object], str]] = {
+    "writable kernel text": (change_region(Kind.KERNEL, 16, "<Q", 0x207), "layout"),
+    "writable config": (change_region(Kind.CONFIG, 16, "<Q", 0x203), "layout"),
+    "writable heap that can be executed": (change_region(Kind.HEAP, 16, "<Q", 0x207), "layout"),
+    "stack that can be executed": (change_region(Kind.STACK, 16, "<Q", 0x207), "layout"),
+    "entry elsewhere": (change_region(Kind.TCS, 64, "<Q", 0x2000), "layout"),
+    "thread area elsewhere": (change_region(Kind.TCS, 80, "<Q", 0x2000), "layout"),
+    "parameter page elsewhere": (change_region(Kind.TCS, 72, "<Q", 0x2000), "layout"),
+    "root file system loaded in part": (load_rootfs_in_part, "layout"),
+    "user memory of another size": (change_parameters(256, "<Q", 1 << 20), "layout"),
+    "another number of threads": (change_parameters(184, "<Q", 3), "layout"),
+    "another enclave size": (change_parameters(48, "<Q", 1 << 30), "layout"),
+    "debug flag in the parameter page only": (change_parameters(12, "<I", _abi.PARAMETERS_DEBUG), "layout"),
+    "another NSSA": (change_parameters(224, "<I", 4), "layout"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_signed_contradiction_fails(package: Path, tmp_path: Path, name: str) -> None:
+    change, check = CONTRADICTIONS[name]
+    forge = PackageForge.of(package)
+    change(forge)
+    report = verify(unpack(forge.sign_again().write(tmp_path)))
+    assert check in failed(report)
+    assert "measurement" not in failed(report)
+
+
+def test_a_record_that_says_something_else_than_the_json_fails(package: Path, tmp_path: Path) -> None:
+    forge = PackageForge.of(package)
+    at = forge.package.parameters.record.offset + forge.package.record.index(b"/bin/app")
+    report = verify(unpack(forge.put(Section.CONFIG, at, b"/bin/bad").sign_again().write(tmp_path)))
+    assert "something else than the JSON" in problem(report, "config")
+
+
+def test_json_that_is_no_config_fails(package: Path, tmp_path: Path) -> None:
+    forge = PackageForge.of(package)
+    at = forge.package.parameters.json.offset
+    report = verify(unpack(forge.put(Section.CONFIG, at, b"[").sign_again().write(tmp_path)))
+    assert "not a config" in problem(report, "config")
+
+
+def test_a_debug_enclave_of_a_release_config_fails(package: Path, tmp_path: Path) -> None:
+    forge = PackageForge.of(package)
+    forge.put(Section.ENCLAVE, 40, struct.pack("<Q", 6)).fix_descriptor()
+    report = verify(unpack(forge.sign_again().write(tmp_path)))
+    assert {"layout", "config"} <= set(failed(report))
+
+
+@pytest.mark.parametrize(("offset", "value"), [(40, 0x14), (48, 7), (36, 0)])
+def test_attributes_that_this_version_never_asks_for_fail(
+    package: Path, tmp_path: Path, offset: int, value: int
+) -> None:
+    forge = PackageForge.of(package)
+    forge.put(Section.ENCLAVE, offset, struct.pack("<I", value)).fix_descriptor()
+    assert "attributes" in failed(verify(unpack(forge.sign_again().write(tmp_path))))
