@@ -6,12 +6,15 @@ len(runtime.launcher), len(runtime.kernel), len(runtime.crt)
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NoReturn
 
 from mystikos.errors import RuntimeMissingError
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "execute"]
 
 _DIRECTORY = Path(__file__).with_name("_runtime")
 
@@ -32,6 +35,18 @@ class Runtime:
             kernel=_read(directory / "libmystkernel"),
             crt=_read(directory / "libmystcrt.so"),
         )
+
+
+def execute(
+    package: int, arguments: Sequence[str | bytes], *, target: Literal["sgx", "sim", "linux"]
+) -> NoReturn:
+    """Become the package that ``package`` is an open descriptor of; ``arguments`` begin with its argv[0]."""
+    try:
+        os.execve(package, tuple(arguments), {**os.environ, "MYST_TARGET": target})
+    except OSError as exc:
+        raise RuntimeMissingError(
+            "package", f"cannot be started ({exc.strerror})", hint="is this an x86-64 Linux machine?"
+        ) from exc
 
 
 def _read(path: Path) -> bytes:

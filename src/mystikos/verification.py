@@ -34,6 +34,7 @@ from mystikos.package import Package
 __all__ = ["Check", "Report", "verify"]
 
 PUBLISHED_KEYS = {
+    "e5f695ccc2a3f4e1aef726e1296df4e929ea328cb5cf5e9a2d0dac53a189fd33": "mystikos, myst exec-linux",
     "83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e": "Intel SGX SDK samples, Occlum",
     "5e70caf3b3bb3b5dfaacfeaea8c2170d94e2f8c347b896f38640692b770e223f": "Intel SGX SDK Eclipse template",
     "9664d90755bd901069d4725cdd428038473d726f1cec0edf0d78e18a596b1d4e": "Intel launch enclave, test key",

@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "schema": ("schema", "print the JSON Schema of the config, for editors"),
     "package-sgx": ("package_sgx", "make one signed executable of an application directory"),
     "verify": ("verify", "tell whether a package is what it says it is"),
+    "exec-linux": ("exec_linux", "run a program of an application directory in a plain Linux process"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
     "excpio": ("excpio", "unpack a root file system image into a directory"),
 }
