@@ -96,3 +96,13 @@ class OutputError(MystError):
 
 class RuntimeMissingError(MystError):
     """The native runtime (launcher, kernel, CRT image) is not there or does not start."""
+
+
+def clip(text: str, limit: int = 60) -> str:
+    """What a message repeats of a text that is not its own: no more than it can bear, on one line.
+
+    >>> clip("two\\nlines")
+    'two\\\\nlines'
+    """
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    return text if len(text) <= limit else text[:limit] + "…"

@@ -10,9 +10,8 @@ import struct
 from collections.abc import Iterator
 
 from mystikos.config import Config
-from mystikos.config.kinds import clip
 from mystikos.config.reading import place_of
-from mystikos.errors import Problem
+from mystikos.errors import Problem, clip
 from mystikos.formats.jsonc import Place
 from mystikos.rootfs import Entry, RootFs, printable
 

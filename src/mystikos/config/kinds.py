@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mystikos.errors import clip
 from mystikos.formats import jsonc
 
 PAGE_SIZE = 4096
-_SHOWN = 60  # characters of a wrong value that a message repeats
 
 # say(node, subject, found, expected, hint): how a kind tells a mistake
 Say = Callable[[jsonc.Node | jsonc.Member, str, str, str | None, str | None], object]
@@ -429,9 +429,3 @@ def shown(node: jsonc.Node) -> str:
     if isinstance(node, jsonc.Scalar):
         return clip(node.text)
     return "a list" if isinstance(node, jsonc.Array) else "an object"
-
-
-def clip(text: str) -> str:
-    """No more of a text than a message can bear, on one line."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

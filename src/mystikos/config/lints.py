@@ -12,10 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mystikos.config.kinds import clip
 from mystikos.config.reading import place_of
 from mystikos.config.settings import Config
-from mystikos.errors import Problem
+from mystikos.errors import Problem, clip
 from mystikos.formats.jsonc import Place
 
 # (subject, what it does)

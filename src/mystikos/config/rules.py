@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mystikos.config.kinds import format_size
 from mystikos.config.settings import Config
+from mystikos.errors import clip
 
 # subject ("Mount[1].Target"), found, expected, hint
 Contradiction = tuple[str, str, str | None, str | None]
@@ -69,7 +70,7 @@ def _repeated(subject: str, names: Sequence[bytes], member: str = "") -> Iterato
     first: dict[bytes, int] = {}
     for i, name in enumerate(names):
         if name in first:
-            shown = name.decode("utf-8", "backslashreplace")
+            shown = clip(name.decode("utf-8", "backslashreplace"))
             yield (
                 f"{subject}[{i}]{member}",
                 f"{shown} is given already by {subject}[{first[name]}]",

@@ -16,6 +16,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NoReturn
 
+from mystikos.errors import clip
+
 MAXIMUM_DEPTH = 32
 MAXIMUM_DIGITS = 40  # of a number: more than 64 bits ever need
 
@@ -176,7 +178,7 @@ class _Reader:
             self._skip_gap()
             member = Member(key_place, key, self._value())
             if key in members:
-                self._note(key_place, f'duplicate key "{key}", first at {members[key].place}')
+                self._note(key_place, f'duplicate key "{clip(key)}", first at {members[key].place}')
             else:
                 members[key] = member
             self._comma("}")
@@ -337,7 +339,7 @@ class _Reader:
 
 
 def _explain_word(word: str) -> str:
-    shown = word if len(word) <= 40 else word[:40] + "…"
+    shown = clip(word)
     lowered = word.lower()
     if lowered in _WORDS or lowered == "none":
         return f"{shown} is not JSON, write {lowered if lowered in _WORDS else 'null'}"
