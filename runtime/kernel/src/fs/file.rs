@@ -1,9 +1,11 @@
 //! What an open file can do, whatever it is: regular file, directory, pipe, terminal, event, socket.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use mystikos_platform::host::PollFd;
 use mystikos_platform::sync::Mutex;
 
 use super::io::{Sink, Source};
@@ -33,6 +35,41 @@ bitflags::bitflags! {
         const WRNORM = 0x100;
         /// The peer has shut down its writing half.
         const RDHUP = 0x2000;
+    }
+}
+
+/// What makes a file ready although nobody wakes its queue. Who sleeps until it is ready sleeps for these too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unqueued {
+    /// A time (monotonic nanoseconds).
+    pub deadline: Option<u64>,
+    /// Events (POLL*) of the host's standard streams.
+    pub streams: [i16; 3],
+}
+
+impl Unqueued {
+    /// The earlier time, and the events of both.
+    pub fn merge(&mut self, other: Unqueued) {
+        self.deadline = match (self.deadline, other.deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        for (mine, others) in self.streams.iter_mut().zip(other.streams) {
+            *mine |= others;
+        }
+    }
+
+    /// The streams with events, to sleep for.
+    pub fn host_fds(&self) -> Vec<PollFd> {
+        (0..)
+            .zip(self.streams)
+            .filter(|&(_, events)| events != 0)
+            .map(|(fd, events)| PollFd {
+                fd,
+                events,
+                revents: 0,
+            })
+            .collect()
     }
 }
 
@@ -96,9 +133,9 @@ pub trait File: Any + Send + Sync {
         None
     }
 
-    /// The host's standard stream (0, 1, 2) behind this file: its readiness is the host's to know.
-    fn host_stream(&self) -> Option<u32> {
-        None
+    /// What makes one of `events` come true without the queue being woken.
+    fn unqueued(&self, _events: Readiness) -> Unqueued {
+        Unqueued::default()
     }
 
     /// ioctl(2), but for those that work on every descriptor (FIONBIO, FIOCLEX, FIONCLEX).

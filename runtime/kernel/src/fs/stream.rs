@@ -12,7 +12,7 @@ use mystikos_platform::host::{self, PollFd};
 use mystikos_platform::sync::Mutex;
 
 use super::fd::FdTable;
-use super::file::{File, OpenFile, Readiness, Stat};
+use super::file::{File, OpenFile, Readiness, Stat, Unqueued};
 use super::io::{Sink, Source};
 use super::{pipe, terminal};
 use crate::process::wait::wait_with_host;
@@ -283,8 +283,11 @@ impl File for Stream {
         Readiness::from_bits_truncate(poll_now(self.fd, ALL) as u16 as u32)
     }
 
-    fn host_stream(&self) -> Option<u32> {
-        Some(self.fd)
+    fn unqueued(&self, events: Readiness) -> Unqueued {
+        // Events that poll(2) reports without being asked must not be lost when nothing else is asked for.
+        let mut unqueued = Unqueued::default();
+        unqueued.streams[self.fd as usize] = events.bits() as i16 | Readiness::ERR.bits() as i16;
+        unqueued
     }
 
     fn ioctl(&self, thread: &Thread, request: u32, argument: u64) -> Result<u64> {

@@ -8,46 +8,102 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use mystikos_platform::control;
 use mystikos_platform::host::{self, PollFd};
 use mystikos_platform::sync::Mutex;
 
+use crate::fs::file::Readiness;
 use crate::{process, time, Errno, Result};
 
 /// A thread that sleeps.
-struct Waiter {
+struct Sleeper {
     slot: usize,
+    /// Woken since it last looked whether it is ready: no need to wake it again.
+    woken: AtomicBool,
 }
 
-/// Threads that wait for something to change.
+/// Something other than a sleeping thread that is told when a queue is woken: an epoll instance.
+pub trait Observer: Send + Sync {
+    /// The queue was woken because of `events`. No lock of the queue or of its owner's waker is held.
+    fn woken(&self, events: Readiness);
+}
+
+/// Threads that wait for something to change, and observers of it.
 #[derive(Default)]
 pub struct WaitQueue {
-    waiters: Mutex<Vec<Arc<Waiter>>>,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    sleepers: Vec<Arc<Sleeper>>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl WaitQueue {
     /// An empty queue.
     pub const fn new() -> Self {
         WaitQueue {
-            waiters: Mutex::new(Vec::new()),
+            entries: Mutex::new(Entries {
+                sleepers: Vec::new(),
+                observers: Vec::new(),
+            }),
         }
     }
 
-    /// Wakes every sleeper; each looks for itself whether it is ready now.
+    /// Wakes every sleeper and tells every observer; each looks for itself whether it is ready now.
     pub fn wake_all(&self) {
-        let slots: Vec<usize> = self.waiters.lock().iter().map(|w| w.slot).collect();
+        self.wake(Readiness::all());
+    }
+
+    /// As [`wake_all`](Self::wake_all), and tells observers that only `events` can have come true.
+    pub fn wake(&self, events: Readiness) {
+        let (slots, observers) = {
+            let entries = self.entries.lock();
+            // A sleeper that is marked was woken by someone else, and looks after it has taken the mark away.
+            let slots: Vec<usize> = entries
+                .sleepers
+                .iter()
+                .filter(|sleeper| !sleeper.woken.swap(true, Ordering::AcqRel))
+                .map(|sleeper| sleeper.slot)
+                .collect();
+            (slots, entries.observers.clone())
+        };
         for slot in slots {
             host::wake(slot);
         }
+        for observer in observers {
+            observer.woken(events);
+        }
     }
 
-    fn add(&self, waiter: &Arc<Waiter>) {
-        self.waiters.lock().push(waiter.clone());
+    /// Tells `observer` of every wake from now on.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.entries.lock().observers.push(observer);
     }
 
-    fn remove(&self, waiter: &Arc<Waiter>) {
-        self.waiters.lock().retain(|w| !Arc::ptr_eq(w, waiter));
+    /// Takes [`observe`](Self::observe) back; a wake under way may still tell the observer.
+    pub fn forget(&self, observer: &Arc<dyn Observer>) {
+        let mut entries = self.entries.lock();
+        let place = entries
+            .observers
+            .iter()
+            .position(|o| core::ptr::addr_eq(Arc::as_ptr(o), Arc::as_ptr(observer)));
+        let removed = place.map(|place| entries.observers.swap_remove(place));
+        // Dropping an observer may drop much else: not under the lock.
+        drop(entries);
+        drop(removed);
+    }
+
+    fn add(&self, sleeper: &Arc<Sleeper>) {
+        self.entries.lock().sleepers.push(sleeper.clone());
+    }
+
+    fn remove(&self, sleeper: &Arc<Sleeper>) {
+        let mut entries = self.entries.lock();
+        entries.sleepers.retain(|s| !Arc::ptr_eq(s, sleeper));
     }
 }
 
@@ -89,26 +145,29 @@ pub fn wait_with_host<T>(
     if let Some(value) = ready() {
         return Ok(value);
     }
-    let waiter = Arc::new(Waiter {
+    let sleeper = Arc::new(Sleeper {
         slot: control::slot(),
+        woken: AtomicBool::new(false),
     });
     for queue in queues {
-        queue.add(&waiter);
+        queue.add(&sleeper);
     }
-    let outcome = sleep(host_fds, deadline, &mut ready);
+    let outcome = sleep(&sleeper, host_fds, deadline, &mut ready);
     for queue in queues {
-        queue.remove(&waiter);
+        queue.remove(&sleeper);
     }
     outcome
 }
 
 fn sleep<T>(
+    sleeper: &Sleeper,
     host_fds: &[PollFd],
     deadline: Option<u64>,
     ready: &mut dyn FnMut() -> Option<T>,
 ) -> core::result::Result<T, Interrupted> {
     let thread = process::thread::current();
     loop {
+        sleeper.woken.swap(false, Ordering::AcqRel);
         if let Some(value) = ready() {
             return Ok(value);
         }
