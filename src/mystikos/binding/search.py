@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from mystikos.binding.code import Code, Mover, decode
 from mystikos.binding.displace import Option, options
@@ -15,6 +16,8 @@ from mystikos.binding.finding import SYSCALL, Reason, Trap
 from mystikos.binding.functions import Block, find_functions
 from mystikos.binding.reach import Reach
 from mystikos.binding.table import Site
+
+_LOAD_SIGRETURN: Final = (b"\xb8\x0f\0\0\0", b"\x48\xc7\xc0\x0f\0\0\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def _calls(image: Image, decoder: _Decoder) -> tuple[list[_Call], list[Trap]]:
 
 def _is_signal_return(image: Image, address: int) -> bool:
     """`mov eax, 15` or `mov rax, 15` comes first: told by the bytes, as debuggers and unwinders do."""
-    return image.read(address - 7, 7).endswith((b"\xb8\x0f\0\0\0", b"\x48\xc7\xc0\x0f\0\0\0"))
+    return any(image.read(address - len(mov), len(mov)) == mov for mov in _LOAD_SIGRETURN)
 
 
 def _choose(call: _Call, reach: Reach, entered: _Entered, taken_until: int) -> Option | Reason:
