@@ -1,8 +1,10 @@
 """Stage 2b, decoding: the instructions of one function, and which of them may move.
 
->>> code = decode(image, functions.block_at(address))
->>> code.clean, code.is_boundary(address)
-(True, True)
+>>> mover = Mover()
+>>> mover.may_precede(bytes.fromhex("b801000000"), 0x1000)  # mov eax, 1
+True
+>>> mover.may_follow(bytes.fromhex("4889c8"), 0x1000)  # mov rax, rcx
+False
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ In order of preference:
 3. instructions before it and the ``syscall`` itself;
 4. the ``syscall`` and instructions after it, and at last some on either side.
 
->>> [(o.before.hex(), o.after.hex()) for o in options(code, index, image.read, Mover())]
-[('b801000000', '')]
+>>> option = Option(0x1000, bytes.fromhex("4889df"), b"", (0x1000, 0x1003))  # mov rdi, rbx; syscall
+>>> [hex(address) for address in option.hidden]
+['0x1003']
 """
 
 from __future__ import annotations

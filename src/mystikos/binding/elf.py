@@ -1,11 +1,12 @@
-"""Stage 2b, reading: what the binder needs to know of one ELF file: its memory image.
+r"""Stage 2b, reading: what the binder needs to know of one ELF file: its memory image.
 
 Everything comes from the program headers; section headers only help to find symbols and gaps, and a file
 without them is read all the same. Any contradiction is a ``MalformedElf``: the file is left unbound.
 
->>> image = Image.parse(Path("/bin/true").read_bytes())
->>> [hex(segment.address) for segment in image.executable]
-['0x2000']
+>>> text = Segment(offset=2, address=0x1000, size=8, executable=True)
+>>> image = Image(b"..\x90\x90\xb8\x01\0\0\0\xc3", ET_DYN, 0x1000, (text,), (), None, False)
+>>> [hex(address) for address in image.find(b"\xb8")]
+['0x1002']
 """
 
 from __future__ import annotations

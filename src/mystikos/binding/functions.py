@@ -4,9 +4,12 @@ Instructions can only be found by decoding from a place known to be one, so ever
 They come from symbols, from unwind tables (``.eh_frame``, which survives ``strip``) and from Go's function
 table. What lies between two of them is a gap: code of functions nobody lists, padding, or data.
 
->>> functions = find_functions(image)
->>> functions.block_at(image.entry)
-Block(start=4208, end=4246, named=True, landing_pads=False)
+>>> none = np.zeros(2, np.bool_)
+>>> functions = Functions(np.array([0, 64]), np.array([24, 80]), none, areas=((0, 80),))
+>>> functions.block_at(10)
+Block(start=0, end=24, named=True, landing_pads=False)
+>>> functions.block_at(30)
+Block(start=24, end=64, named=False, landing_pads=False)
 """
 
 from __future__ import annotations

@@ -14,9 +14,11 @@ Other names lead to instructions only:
   instructions of a fixed-address executable;
 * jump tables of 32-bit offsets, starting at any address that some ``lea`` names.
 
->>> reach = Reach(image, functions, decoder)
->>> reach.branched(addresses), reach.named(instructions)
-(frozenset({16461}), frozenset())
+>>> from mystikos.binding.functions import find_functions
+>>> text = bytes.fromhex("4889df 0f05 ebfc")  # mov rdi, rbx; syscall; jmp to the syscall
+>>> image = Image(text, ET_EXEC, 0, (Segment(0, 0x1000, 7, True),), (), None, False)
+>>> Reach(image, find_functions(image), lambda address: None).branched([0x1001, 0x1002, 0x1003])
+frozenset({4099})
 """
 
 from __future__ import annotations

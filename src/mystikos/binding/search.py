@@ -1,6 +1,10 @@
-"""Stage 2b, search: from the ``0F 05`` bytes of one image to its bound and its trapped sites.
+r"""Stage 2b, search: from the ``0F 05`` bytes of one image to its bound and its trapped sites.
 
->>> sites, traps = search(Image.parse(Path("/lib/x86_64-linux-gnu/libc.so.6").read_bytes()))
+>>> from mystikos.binding.elf import Section, Segment
+>>> text = bytes.fromhex("b801000000 0f05 c3")  # mov eax, 1; syscall; ret
+>>> section = Section(b".text", 1, 0x1000, 0, 8, executable=True)
+>>> search(Image(text, 3, 0x1000, (Segment(0, 0x1000, 8, True),), (section,), None, False))
+((Site(offset=0, before=b'\xb8\x01\x00\x00\x00', after=b''),), ())
 """
 
 from __future__ import annotations

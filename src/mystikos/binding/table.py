@@ -1,6 +1,7 @@
 """Stage 2b, codec: the ``.mystbind`` table (docs/reference/package-format.md).
 
->>> decode(encode([FileRecord(0x1000, 4096, (site,))])) == (FileRecord(0x1000, 4096, (site,)),)
+>>> file = FileRecord(0x1000, 4096, (Site(0x80, bytes.fromhex("b801000000"), b""),))
+>>> decode(encode([file])) == (file,)
 True
 """
 
