@@ -1,0 +1,38 @@
+//! The launcher: the part of a package that runs outside.
+//!
+//! It finds the sections of its own file, recomputes the measurement of what they hold, checks the signature, maps
+//! everything to its place, enters the kernel, and answers its host calls. It is not trusted with the application's
+//! secrets on the `sgx` target; on the `linux` target there is no protection and it says so.
+//!
+//! * [`arguments`]: the process's own command line, environment and auxiliary vector; the launcher's options.
+//! * [`package`]: sections and descriptor of the package file.
+//! * [`map`]: the enclave's memory.
+//! * [`measure`]: MRENCLAVE, recomputed.
+//! * [`sigstruct`]: what EINIT checks of SIGSTRUCT.
+//! * [`target`]: which way to run was asked for, and whether it can be had.
+//! * [`start`]: the start-up block for the kernel; [`vdso`]: the host's clock functions in it.
+//! * [`threads`]: host threads, entering the kernel.
+//! * [`signals`]: faults and interrupts as asynchronous enclave exits; signals from outside.
+//! * [`hostcall`]: the kernel's requests.
+//! * [`failure`]: how the launcher says that it cannot.
+//! * [`sys`]: system calls that no library wraps without a C library.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod arguments;
+pub mod failure;
+pub mod hostcall;
+pub mod map;
+pub mod measure;
+pub mod package;
+pub mod signals;
+pub mod sigstruct;
+pub mod start;
+pub mod sys;
+pub mod target;
+pub mod threads;
+pub mod vdso;
+
+pub use failure::{Failure, Result};

@@ -1,0 +1,207 @@
+//! The launcher's image: first instruction, memory functions, allocator, panic handler, and the order of things.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use core::arch::global_asm;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use mystikos_host::arguments::{self, Process};
+use mystikos_host::failure::{say, EXIT_STATUS};
+use mystikos_host::package::Package;
+use mystikos_host::{fail, map, measure, sigstruct, start, sys, target, threads, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+
+global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",
+    "mov rdi, rsp",
+    "and rsp, -16",
+    // The image relocates itself: all R_X86_64_RELATIVE of DT_RELA.
+    "lea r8, [rip + __ehdr_start]",
+    "lea rax, [rip + _DYNAMIC]",
+    "xor esi, esi",
+    "xor ecx, ecx",
+    "1: mov rdx, [rax]",
+    "test rdx, rdx",
+    "jz 3f",
+    "cmp rdx, 7",
+    "cmove rsi, [rax + 8]",
+    "cmp rdx, 8",
+    "cmove rcx, [rax + 8]",
+    "add rax, 16",
+    "jmp 1b",
+    "3: add rsi, r8",
+    "add rcx, rsi",
+    "4: cmp rsi, rcx",
+    "jae 5f",
+    "mov rdx, [rsi]",
+    "mov r9, [rsi + 16]",
+    "add r9, r8",
+    "mov [rdx + r8], r9",
+    "add rsi, 24",
+    "jmp 4b",
+    "5: call {main}",
+    "ud2",
+    ".globl memcpy, memmove, memset, memcmp, bcmp, strlen",
+    "memcpy: mov rax, rdi",
+    "mov rcx, rdx",
+    "rep movsb",
+    "ret",
+    "memmove: mov rax, rdi",
+    "mov rcx, rdx",
+    "mov r8, rdi",
+    "sub r8, rsi",
+    "cmp r8, rdx",
+    "jb 1f",
+    "rep movsb",
+    "ret",
+    "1: lea rdi, [rdi + rcx - 1]",
+    "lea rsi, [rsi + rcx - 1]",
+    "std",
+    "rep movsb",
+    "cld",
+    "ret",
+    "memset: mov r8, rdi",
+    "mov eax, esi",
+    "mov rcx, rdx",
+    "rep stosb",
+    "mov rax, r8",
+    "ret",
+    "memcmp:",
+    "bcmp: xor ecx, ecx",
+    "1: cmp rcx, rdx",
+    "je 2f",
+    "movzx eax, byte ptr [rdi + rcx]",
+    "movzx r8d, byte ptr [rsi + rcx]",
+    "inc rcx",
+    "sub eax, r8d",
+    "jz 1b",
+    "ret",
+    "2: xor eax, eax",
+    "ret",
+    "strlen: xor eax, eax",
+    "1: cmp byte ptr [rdi + rax], 0",
+    "je 2f",
+    "inc rax",
+    "jmp 1b",
+    "2: ret",
+    main = sym main,
+);
+
+/// Memory for everything the launcher allocates: arguments, region records, thread table. Zero pages until used.
+const ARENA_SIZE: usize = 24 << 20;
+static mut ARENA: [u8; ARENA_SIZE] = [0; ARENA_SIZE];
+
+#[global_allocator]
+static ALLOCATOR: talc::Talck<Spin, talc::ClaimOnOom> = talc::Talc::new(
+    // SAFETY: the arena is used by nothing else.
+    unsafe { talc::ClaimOnOom::new(talc::Span::from_array(&raw mut ARENA)) },
+)
+.lock();
+
+/// Lock of the allocator, which is hardly ever used by two threads at once: waiting means giving the CPU away.
+struct Spin(AtomicBool);
+
+// SAFETY: a test-and-set lock with acquire and release ordering.
+unsafe impl lock_api::RawMutex for Spin {
+    #[allow(clippy::declare_interior_mutable_const)]
+    const INIT: Spin = Spin(AtomicBool::new(false));
+    type GuardMarker = lock_api::GuardSend;
+
+    fn lock(&self) {
+        while !self.try_lock() {
+            rustix::thread::sched_yield();
+        }
+    }
+
+    fn try_lock(&self) -> bool {
+        !self.0.swap(true, Ordering::Acquire)
+    }
+
+    unsafe fn unlock(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    say(format_args!("the launcher stopped: {info}"));
+    sys::exit_group(EXIT_STATUS)
+}
+
+extern "C" fn main(stack: *const u64) -> ! {
+    // SAFETY: `_start` passes the initial stack pointer.
+    let process = unsafe { Process::read(stack) };
+    if let Err(failure) = run(&process) {
+        say(format_args!("{}", failure.0));
+    }
+    sys::exit_group(EXIT_STATUS)
+}
+
+fn run(process: &Process) -> Result<()> {
+    let own = process.arguments.get(1..).unwrap_or(&[]);
+    let (options, arguments) = arguments::parse(own)?;
+    let file = open_self(process.path)?;
+    let package = Package::parse(map_file(&file)?)?;
+    target::choose(process, &package)?;
+    if options.is_tracing() && !package.is_debug() {
+        return Err(fail!(
+            "tracing shows what the application does, so it needs a package with \"Debug\": 1"
+        ));
+    }
+    if process.hwcap2 & arguments::HWCAP2_FSGSBASE == 0 {
+        return Err(fail!("this kernel or processor lacks FSGSBASE (Linux 5.9 or newer on a processor of 2013 or newer has it)"));
+    }
+    let memory = map::map(&package, rustix::fd::AsFd::as_fd(&file))?;
+    // SAFETY: the regions belong to the package just mapped there.
+    let mrenclave = measure::mrenclave(&package, |region| unsafe { map::content(memory, region) });
+    sigstruct::check(&package, &mrenclave)?;
+    let start = start::block(process, &options, arguments)?;
+    threads::run(&package, memory, start)
+}
+
+/// Opens the file that this program was started from, whatever it is called.
+fn open_self(path: &CStr) -> Result<rustix::fd::OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(c"/proc/self/exe", flags, Mode::empty())
+        .or_else(|_| rustix::fs::open(path, flags, Mode::empty()))
+        .map_err(|e| {
+            fail!(
+                "cannot open its own file to read the package (error {})",
+                e.raw_os_error()
+            )
+        })
+}
+
+/// Maps the whole file for reading; it stays mapped.
+fn map_file(file: &rustix::fd::OwnedFd) -> Result<&'static [u8]> {
+    let stat = rustix::fs::fstat(file).map_err(|e| {
+        fail!(
+            "cannot learn the size of its own file (error {})",
+            e.raw_os_error()
+        )
+    })?;
+    let size = stat.st_size as usize;
+    // SAFETY: a fresh private mapping of the file.
+    let mapped = unsafe {
+        rustix::mm::mmap(
+            core::ptr::null_mut(),
+            size,
+            ProtFlags::READ,
+            MapFlags::PRIVATE,
+            file,
+            0,
+        )
+    };
+    let address =
+        mapped.map_err(|e| fail!("cannot map its own file (error {})", e.raw_os_error()))?;
+    // SAFETY: mapped for `size` bytes for the life of the process. Linux refuses to write to a file that is being
+    // executed (ETXTBSY), so the bytes do not change; truncating it would end the process by SIGBUS.
+    Ok(unsafe { core::slice::from_raw_parts(address.cast::<u8>(), size) })
+}
