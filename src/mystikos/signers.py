@@ -116,23 +116,28 @@ def _read_private_file(where: str) -> bytes:
         descriptor = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise KeyFileError(where, "no such file", expected="a private key", hint=MAKE_A_KEY) from error
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise KeyFileError(where, "is not a regular file", expected="a private key file")
-        if mode & 0o077:
-            raise KeyFileError(
-                where,
-                f"mode {stat.S_IMODE(mode):04o} lets others than its owner use the key",
-                expected="mode 0600 or 0400",
-                hint=f"chmod 600 {where}",
-            )
-        content = file.read(_LARGEST_FILE + 1)
+    try:
+        _check_mode(os.fstat(descriptor).st_mode, where)
+        content = os.read(descriptor, _LARGEST_FILE + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > _LARGEST_FILE:
         raise KeyFileError(
             where, "is larger than 64 KiB", expected="a private key in PEM form", hint=MAKE_A_KEY
         )
     return content
+
+
+def _check_mode(mode: int, where: str) -> None:
+    if not stat.S_ISREG(mode):
+        raise KeyFileError(where, "is not a regular file", expected="a private key file")
+    if mode & 0o077:
+        raise KeyFileError(
+            where,
+            f"mode {stat.S_IMODE(mode):04o} lets others than its owner use the key",
+            expected="mode 0600 or 0400",
+            hint=f"chmod 600 {where}",
+        )
 
 
 def _is_encrypted(pem: bytes) -> bool:

@@ -13,6 +13,7 @@ import traceback
 
 import click
 
+from mystikos.cli.render import display
 from mystikos.errors import ConfigError, MystError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell tells it
@@ -60,13 +61,14 @@ def report(error: BaseException) -> int:
 
 
 def _tell(message: str, hint: str | None) -> None:
-    click.echo(f"myst: {message}", err=True)
+    first, *rest = map(display, message.split("\n"))
+    click.echo("\n".join([f"myst: {first}", *rest]), err=True)
     _hint(hint)
 
 
 def _hint(hint: str | None) -> None:
     for line in (hint or "").splitlines():
-        click.echo(f"      {line}", err=True)
+        click.echo(f"      {display(line)}", err=True)
 
 
 def _usage_hint(error: click.UsageError) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from enum import Enum
 from pathlib import PurePath
@@ -22,9 +21,19 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 def display(name: bytes | str | PurePath) -> str:
-    """A file name to print: bytes that are not UTF-8 as ``\\xNN``, control characters escaped."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """A file name (or a line) to print: bytes that are not UTF-8 and control characters as escapes.
+
+    >>> display(b"caf\\xe9\\x1b")
+    'caf\\\\xe9\\\\x1b'
+    """
+    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte that os.fsdecode could not decode
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:

@@ -1,0 +1,182 @@
+"""The frame around the verbs: help, exit codes, and failures told in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from mystikos import __version__
+from mystikos.cli import ALIASES, VERBS, failures, main
+
+SRC = str(Path(__file__).resolve().parents[2] / "src")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": SRC}
+
+
+def myst(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mystikos", *arguments]
+    settings = {"capture_output": True, "text": True, "env": ENVIRONMENT, "timeout": 60, **options}
+    return subprocess.run(command, check=False, **settings)  # type: ignore[call-overload, no-any-return]
+
+
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+
+    out = capsys.readouterr().out
+    assert all(f"  {verb} " in out and VERBS[verb][1].split()[0] in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *ALIASES])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+
+    assert capsys.readouterr().out.startswith(f"Usage: myst {verb}")
+
+
+def test_without_a_verb_the_help_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: myst")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+
+    assert capsys.readouterr().out == f"myst {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chekc"], 'myst: no verb "chekc", did you mean "check"?'),
+        (["zzz"], 'myst: no verb "zzz"'),
+        (["--colour"], "myst: no such option"),
+        (["check"], "myst: missing argument 'CONFIG.JSON'"),
+        (["check", "a", "b", "c"], "myst: got unexpected extra argument (c)"),
+        (["check", "--strikt", "a"], "myst: no such option"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert "--help` shows the usage" in err.splitlines()[-1]
+
+
+def test_a_control_character_in_an_argument_does_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["\x1b[31mverb"]) == 2
+    assert main(["check", "\x1b[31m.json"]) == 2
+
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert err.count(r"\x1b[31m") == 2
+
+
+def test_help_starts_fast_and_imports_no_verb() -> None:
+    def fastest(*arguments: str) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=ENVIRONMENT)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert fastest("-m", "mystikos", "--help") < fastest("-c", "pass") + 0.150
+
+
+def test_help_needs_none_of_the_heavy_libraries() -> None:
+    program = (
+        "import sys; from mystikos.cli import main; main(['--help']);"
+        "heavy = {'cryptography', 'numpy', 'cbor2', 'elftools', 'iced_x86'} & set(sys.modules);"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, env=ENVIRONMENT
+    )
+
+    assert done.stderr == ""
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m mystikos schema | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command], check=True, capture_output=True, text=True, env=ENVIRONMENT
+    )
+
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+def test_output_that_cannot_be_written_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = myst("schema", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("myst: no space left on device\n")
+
+
+def test_an_interrupt_ends_quietly_with_130(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "mystikos", "check", str(tmp_path / "config.json")],
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with (tmp_path / "config.json").open("wb"):  # opens when the child reads
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
+
+    assert (child.returncode, err) == (130, b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "out"), "myst: out: no space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "key"), "myst: key: permission denied"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", b"d\xff"), "myst: d\\xff: is a directory"),
+        (
+            OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b"),
+            "myst: a → b: invalid cross-device link",
+        ),
+        (OSError("odd"), "myst: odd"),
+        (MemoryError(), "myst: out of memory"),
+        (click.Abort(), "myst: no answer to the question"),
+        (click.ClickException("Bad thing."), "myst: bad thing"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "\udcff\ud800"), "myst: \\xff\\ud800: no such file"),
+        (RuntimeError("oops"), "myst: internal error: RuntimeError: oops"),
+    ],
+)
+def test_every_failure_is_one_line_and_exit_code_2(
+    error: BaseException, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failures.report(error) == 2
+
+    assert capsys.readouterr().err.splitlines()[0] == line
+
+
+def test_an_internal_error_tells_how_to_report_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures.report(RuntimeError("oops"))
+    assert "MYST_TRACEBACK=1" in capsys.readouterr().err
+
+    monkeypatch.setenv("MYST_TRACEBACK", "1")
+    failures.report(RuntimeError("oops"))
+    assert "RuntimeError: oops" in capsys.readouterr().err.splitlines()[0]
