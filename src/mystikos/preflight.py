@@ -9,9 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from mystikos.closure import closure_check, grouped
 from mystikos.config import Config
 from mystikos.config.reading import place_of
-from mystikos.errors import Problem, clip
+from mystikos.errors import Problem, RootFsError, clip
 from mystikos.formats.jsonc import Place
 from mystikos.rootfs import Entry, RootFs, printable
 
@@ -35,7 +36,8 @@ def preflight(config: Config, rootfs: RootFs) -> tuple[Problem, ...]:
 
 
 def _findings(config: Config, rootfs: RootFs) -> Iterator[_Finding]:
-    yield from _program(config.application_path, rootfs)
+    wrong = list(_program(config.application_path, rootfs))
+    yield from wrong or _libraries(config, rootfs)
     yield from _directory("CurrentWorkingDirectory", config.current_working_directory, rootfs)
     for i, mount in enumerate(config.mount):
         yield from _directory(f"Mount[{i}].Target", mount.target, rootfs)
@@ -74,6 +76,23 @@ def _program(path: bytes, rootfs: RootFs, depth: int = 0) -> Iterator[_Finding]:
         yield subject, f"{_shown(path)} is run by scripts nested too deeply", _A_PROGRAM, None
     else:
         yield from _program(interpreter, rootfs, depth + 1)
+
+
+def _libraries(config: Config, rootfs: RootFs) -> Iterator[_Finding]:
+    """What the program's loader would not find."""
+    try:
+        report = closure_check(rootfs, config.application_path, config.environment_variables)
+    except RootFsError as error:
+        yield "ApplicationPath", f"{error.where}: {error.found}", error.expected, error.hint
+        return
+    for line in grouped(report.missing):
+        yield (
+            "ApplicationPath",
+            f"the appdir lacks {line}",
+            "every library that the program needs",
+            "`myst collect` brings a program with its libraries; "
+            "LD_LIBRARY_PATH in EnvironmentVariables names more directories to search",
+        )
 
 
 def _interpreter(entry: Entry) -> bytes | None:

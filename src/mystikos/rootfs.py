@@ -14,9 +14,6 @@ place of every file in it are known before its first byte is made.
 True
 """
 
-# Paths are bytes here, and pathlib takes only text:
-# ruff: noqa: PTH115, PTH116, PTH118
-
 from __future__ import annotations
 
 import io

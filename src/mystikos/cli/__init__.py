@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "package-sgx": ("package_sgx", "make one signed executable of an application directory"),
     "verify": ("verify", "tell whether a package is what it says it is"),
     "exec-linux": ("exec_linux", "run a program of an application directory in a plain Linux process"),
+    "collect": ("collect", "copy a program and all it needs into an application directory"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
     "excpio": ("excpio", "unpack a root file system image into a directory"),
 }

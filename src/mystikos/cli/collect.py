@@ -1,0 +1,60 @@
+"""``myst collect``: a program of this machine into an application directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mystikos.collect import Choice, Collected, collect
+from mystikos.rootfs import printable
+
+
+@click.command("collect")
+@click.argument("programs", metavar="PROGRAM...", nargs=-1, required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The new or empty directory."
+)
+@click.option(
+    "--include",
+    metavar="PATH",
+    multiple=True,
+    help="Also bring this file or directory; PATH=PLACE puts it elsewhere. May be repeated.",
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave out of directories what has this name or path, such as '*.txt'. May be repeated.",
+)
+@click.option(
+    "--python",
+    type=click.Choice([choice.value for choice in Choice]),
+    default=Choice.STANDARD.value,
+    show_default=True,
+    help="How much of a Python's standard library to bring: all but test suites, Tk and developing tools; "
+    "what small scripts import; what `python3 -c pass` imports, to start fastest; everything; nothing.",
+)
+def command(
+    programs: tuple[str, ...], output: Path, include: tuple[str, ...], exclude: tuple[str, ...], python: str
+) -> None:
+    """Copy PROGRAM, its loader, its shared libraries and what else it is known to need into a directory.
+
+    PROGRAM is a name in PATH, or a path. What is installed keeps its path; a file such as ./hello becomes
+    /bin/hello; PROGRAM=PLACE puts it elsewhere. The interpreters of scripts come along, and with a Python
+    its standard library. Nothing is executed. Plugins, locales, certificates and data files cannot be seen
+    from outside: name them with --include.
+    """
+    done = collect(programs, output, include=include, exclude=exclude, python=Choice(python))
+    for warning in done.warnings:
+        click.echo(f"myst: warning: {warning}", err=True)
+    click.echo(_summary(output, done))
+
+
+def _summary(output: Path, done: Collected) -> str:
+    lines = [f"{output}: {done.files} files, {done.size / 2**20:.1f} MiB"]
+    lines += [f"  program    {printable(path)}" for path in done.programs]
+    lines += [f"  python     3.{python.minor}, {printable(python.library)}" for python in done.pythons]
+    lines += [f"  library    {printable(path)}" for path in sorted(set(done.libraries.values()))]
+    lines.append(f'Next: set "ApplicationPath": "{printable(done.programs[0])}" in the config.')
+    return "\n".join(lines)
