@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
+from tests.support import elves
 
 from mystikos.cli import main
 from mystikos.config import parse
@@ -28,7 +28,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def appdir(home: Path) -> Path:
     (home / "appdir/bin").mkdir(parents=True)
-    shutil.copy(Path(sys.executable).resolve(), home / "appdir/bin/sh")
+    (home / "appdir/bin/sh").write_bytes(elves.application())
+    (home / "appdir/bin/sh").chmod(0o755)
     return home / "appdir"
 
 

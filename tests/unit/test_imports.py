@@ -16,6 +16,9 @@ TOP = ["pipeline", "cli"]
 STAGES = [
     "config",
     "rootfs",
+    "extraction",
+    "closure",
+    "collect",
     "preflight",
     "binding",
     "layout",
