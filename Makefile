@@ -13,11 +13,11 @@ JOBS ?= $(shell nproc)
 # What `make fuzz` spends on each target, in seconds.
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo test lint test-rust test-python bench fuzz runtime clean setup-build setup-test docs
+.PHONY: all demo test lint test-rust test-python bench fuzz build clean setup-build setup-test docs
 
-all: runtime
+all: build
 
-demo: runtime
+demo: build
 	tools/demo demo
 
 test: lint test-rust test-python
@@ -28,17 +28,19 @@ lint: setup-test $(VENV)/.ready
 	$(BIN)/mypy
 	cd runtime && cargo fmt --all --check
 	cd runtime && cargo clippy --locked --all-targets -- -D warnings
+	cd runtime && for crate in host kernel crt; do \
+	    cargo clippy --locked -p mystikos-$$crate --bins --features image -- -D warnings; done
 
 test-rust: setup-test
 	cd runtime && cargo test --locked --release --target x86_64-unknown-linux-gnu
 
-test-python: setup-test runtime
+test-python: setup-test build
 	$(BIN)/pytest -n $(JOBS)
 
-bench: runtime setup-test
+bench: build setup-test
 	$(BIN)/python -m benchmarks
 
-fuzz: runtime setup-test
+fuzz: build setup-test
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/fuzz -n $(JOBS)
 
 # The generated parts of docs/reference; a test compares them.
@@ -46,7 +48,7 @@ docs: $(VENV)/.ready
 	$(BIN)/python tools/generate_docs.py
 
 # Launcher, kernel and CRT image, placed in src/mystikos/_runtime.
-runtime: $(VENV)/.ready
+build: $(VENV)/.ready
 	$(PYTHON3) tools/build_runtime.py
 
 $(VENV)/.ready: pyproject.toml hatch_build.py tools/constraints.txt | setup-build

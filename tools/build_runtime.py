@@ -2,7 +2,7 @@
 
     python3 tools/build_runtime.py
 
-runs ``cargo build --locked --release`` in ``runtime/`` and copies what ``RUNTIME_FILES`` names into
+runs ``cargo build --locked --release`` in ``runtime/`` and copies what ``IMAGES`` names into
 ``src/mystikos/_runtime/``. The wheel's build hook does the same. Needs the standard library only.
 """
 
@@ -13,15 +13,24 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 TARGET = "x86_64-unknown-linux-gnu"
 
-# file that cargo makes → name under src/mystikos/_runtime
-RUNTIME_FILES = {
-    "myst-launcher": "myst-launcher",
-    "libmystkernel": "libmystkernel",
-    "libmystcrt": "libmystcrt.so",
-}
+
+class Image(NamedTuple):
+    """One native file: the crate that links it, what cargo calls it, its name in the package."""
+
+    crate: str
+    binary: str
+    placed: str
+
+
+IMAGES = (
+    Image("mystikos-host", "myst-launcher", "myst-launcher"),
+    Image("mystikos-kernel", "libmystkernel", "libmystkernel"),
+    Image("mystikos-crt", "libmystcrt", "libmystcrt.so"),
+)
 
 
 class RuntimeBuildError(Exception):
@@ -42,21 +51,36 @@ def find_cargo() -> str:
 
 def build(root: Path) -> list[Path]:
     """Build ``root/runtime`` and return the placed files."""
+    cargo = find_cargo()
     manifest = root / "runtime" / "Cargo.toml"
-    command = [find_cargo(), "build", "--locked", "--release", "--target", TARGET]
-    try:
-        subprocess.run([*command, "--manifest-path", str(manifest)], check=True, cwd=manifest.parent)
-    except subprocess.CalledProcessError as exc:
-        raise RuntimeBuildError(f"cargo build failed in {manifest.parent} (its messages are above)") from exc
-
     made = Path(os.environ.get("CARGO_TARGET_DIR", manifest.parent / "target")) / TARGET / "release"
-    missing = [name for name in RUNTIME_FILES if not (made / name).is_file()]
-    if missing:
-        raise RuntimeBuildError(f"cargo built no {', '.join(missing)} in {made}")
-
     placed = root / "src" / "mystikos" / "_runtime"
     placed.mkdir(exist_ok=True)
-    return [_place(made / name, placed / packaged) for name, packaged in RUNTIME_FILES.items()]
+
+    _run([cargo, "fetch", "--locked", "--quiet", "--target", TARGET], manifest)
+    flags = f"target.{TARGET}.rustflags={_rust_flags(root)}"
+    for image in IMAGES:
+        command = [cargo, "build", "--locked", "--release", "--target", TARGET, "--config", flags]
+        _run([*command, "-p", image.crate, "--bin", image.binary, "--features", "image"], manifest)
+    return [_place(made / image.binary, placed / image.placed) for image in IMAGES]
+
+
+def _rust_flags(root: Path) -> list[str]:
+    """Keep this machine's paths out of the images: they are measured, and the same wherever they are built."""
+    home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    sources = sorted(home.glob("registry/src/*"))
+    return [f"--remap-path-prefix={source}=/crates" for source in sources] + [
+        f"--remap-path-prefix={root}=/mystikos"
+    ]
+
+
+def _run(command: list[str], manifest: Path) -> None:
+    own = {"RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"}  # they would replace ours
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    try:
+        subprocess.run(command, check=True, cwd=manifest.parent, env=environment)
+    except subprocess.CalledProcessError as exc:
+        raise RuntimeBuildError(f"`{' '.join(command)}` failed in {manifest.parent}") from exc
 
 
 def _place(source: Path, destination: Path) -> Path:
