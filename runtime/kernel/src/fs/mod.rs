@@ -5,6 +5,7 @@
 //! * [`io`]: where data goes to and comes from.
 //! * [`path`]: path resolution, working directory.
 //! * [`pipe`]: pipes and FIFOs.
+//! * [`poll`]: waiting for several files at once.
 //! * [`stream`]: the host's standard streams as files.
 //! * [`terminal`]: ioctls on them.
 
@@ -13,6 +14,7 @@ pub mod file;
 pub mod io;
 pub mod path;
 pub mod pipe;
+pub mod poll;
 pub mod stream;
 pub mod terminal;
 

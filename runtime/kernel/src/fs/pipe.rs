@@ -3,7 +3,6 @@
 //! As on Linux a pipe is a queue of pages: a write begins in the last page when all of its odd part fits there, and in
 //! a fresh page otherwise. This is what makes writes up to PIPE_BUF atomic, and what decides when a pipe is full.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -271,9 +270,6 @@ impl Pipe {
     }
 }
 
-/// Gives the facts of a FIFO's inode.
-pub type Facts = Box<dyn Fn() -> Result<Stat> + Send + Sync>;
-
 /// One open description of a pipe or FIFO.
 pub struct PipeFile {
     pipe: Arc<Pipe>,
@@ -282,18 +278,19 @@ pub struct PipeFile {
     /// Writers there had been when a FIFO without a writer was opened: until there is another one, its reader is not
     /// told of a hang-up.
     writers_before: u64,
-    facts: Option<Facts>,
+    /// A FIFO: its facts are those of its inode.
+    named: bool,
 }
 
 impl PipeFile {
     // Counts itself in; `Drop` counts it out.
-    fn new(pipe: &Arc<Pipe>, access: u32, facts: Option<Facts>) -> PipeFile {
+    fn new(pipe: &Arc<Pipe>, access: u32, named: bool) -> PipeFile {
         let file = PipeFile {
             pipe: pipe.clone(),
             reads: access != O_WRONLY,
             writes: access != O_RDONLY,
             writers_before: 0,
-            facts,
+            named,
         };
         let mut state = pipe.state.lock();
         if file.reads {
@@ -338,7 +335,7 @@ impl PipeFile {
 
     /// Number by which /proc/self/fd names the pipe (`pipe:[1]`); `None` for a FIFO.
     pub fn number(&self) -> Option<u64> {
-        self.facts.is_none().then_some(self.pipe.ino)
+        (!self.named).then_some(self.pipe.ino)
     }
 }
 
@@ -354,17 +351,14 @@ impl Drop for PipeFile {
 
 impl File for PipeFile {
     fn stat(&self) -> Result<Stat> {
-        match &self.facts {
-            Some(facts) => facts(),
-            None => Ok(Stat {
-                dev: DEVICE,
-                ino: self.pipe.ino,
-                mode: S_IFIFO | 0o600,
-                nlink: 1,
-                blksize: PAGE as u64,
-                ..Stat::default()
-            }),
-        }
+        Ok(Stat {
+            dev: DEVICE,
+            ino: self.pipe.ino,
+            mode: S_IFIFO | 0o600,
+            nlink: 1,
+            blksize: PAGE as u64,
+            ..Stat::default()
+        })
     }
 
     fn read(&self, description: &OpenFile, sink: &mut dyn Sink) -> Result<usize> {
@@ -431,8 +425,8 @@ impl File for PipeFile {
 /// A pipe: the end to read from and the end to write to. `flags`: O_NONBLOCK, O_DIRECT.
 pub fn pair(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
     let pipe = Pipe::new();
-    let reader = Arc::new(PipeFile::new(&pipe, O_RDONLY, None));
-    let writer = Arc::new(PipeFile::new(&pipe, O_WRONLY, None));
+    let reader = Arc::new(PipeFile::new(&pipe, O_RDONLY, false));
+    let writer = Arc::new(PipeFile::new(&pipe, O_WRONLY, false));
     (
         OpenFile::new(reader, O_RDONLY | flags & O_NONBLOCK),
         OpenFile::new(writer, O_WRONLY | flags & (O_NONBLOCK | O_DIRECT)),
@@ -446,8 +440,9 @@ pub struct Fifo {
 }
 
 impl Fifo {
-    /// Opens the FIFO: waits for the other side, unless O_NONBLOCK or O_RDWR (fifo(7)). `facts` serves fstat(2).
-    pub fn open(&self, flags: u32, facts: Facts) -> Result<Arc<OpenFile>> {
+    /// Opens the FIFO: waits for the other side, unless O_NONBLOCK or O_RDWR (fifo(7)). Every description needs a file
+    /// of its own: as long as it lives it counts as a reader or writer.
+    pub fn open(&self, flags: u32) -> Result<Arc<dyn File>> {
         let pipe = self.pipe();
         let access = flags & O_ACCMODE;
         let nonblocking = flags & O_NONBLOCK != 0;
@@ -463,7 +458,7 @@ impl Fifo {
         if access == O_WRONLY && nonblocking && readers == 0 {
             return Err(Errno::ENXIO);
         }
-        let mut file = PipeFile::new(&pipe, access, Some(facts));
+        let mut file = PipeFile::new(&pipe, access, true);
         pipe.queue.wake_all();
         match access {
             O_RDONLY if writers == 0 && nonblocking => file.writers_before = writers_ever,
@@ -475,7 +470,7 @@ impl Fifo {
             })?,
             _ => {}
         }
-        Ok(OpenFile::new(Arc::new(file), flags))
+        Ok(Arc::new(file))
     }
 
     fn pipe(&self) -> Arc<Pipe> {
@@ -604,13 +599,12 @@ mod tests {
     #[test]
     fn a_fifo_opened_before_its_writer_has_not_hung_up() {
         let fifo = Fifo::default();
-        let facts = || -> Facts { Box::new(|| Ok(Stat::default())) };
-        let open = |flags| fifo.open(flags | O_NONBLOCK, facts());
+        let open = |flags| fifo.open(flags | O_NONBLOCK);
         assert_eq!(open(O_WRONLY).err(), Some(Errno::ENXIO));
         let reader = open(O_RDONLY).unwrap();
-        assert_eq!(reader.file.readiness(), Readiness::empty());
+        assert_eq!(reader.readiness(), Readiness::empty());
         let writer = open(O_WRONLY).unwrap();
         drop(writer);
-        assert_eq!(reader.file.readiness(), Readiness::HUP);
+        assert_eq!(reader.readiness(), Readiness::HUP);
     }
 }

@@ -284,9 +284,12 @@ impl File for Stream {
     }
 
     fn unqueued(&self, events: Readiness) -> Unqueued {
-        // Events that poll(2) reports without being asked must not be lost when nothing else is asked for.
+        // The host reports POLLERR and POLLHUP always; who asks only for POLLPRI, which the streams do not have, would
+        // be woken by them for ever.
         let mut unqueued = Unqueued::default();
-        unqueued.streams[self.fd as usize] = events.bits() as i16 | Readiness::ERR.bits() as i16;
+        if events != Readiness::PRI {
+            unqueued.streams[self.fd as usize] = (events | Readiness::ERR).bits() as i16;
+        }
         unqueued
     }
 

@@ -6,6 +6,8 @@
 //! Handlers live in one file per family below this module. A handler copies in, acts by calling its subsystem, and
 //! copies out.
 
+pub mod install;
+pub mod pipe;
 pub mod table;
 pub mod trace;
 
