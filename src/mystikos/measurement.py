@@ -15,9 +15,10 @@ batches, whatever the size of the enclave.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,8 +42,9 @@ _RECORD = 64
 _CHUNKS_PER_PAGE = PAGE // _CHUNK
 _EXTEND_STRIDE = _RECORD + _CHUNK
 _PAGE_STRIDE = _RECORD + _CHUNKS_PER_PAGE * _EXTEND_STRIDE
-_BATCH_SIZE = 128 * PAGE
-_BATCHES_WAITING = 3
+_BATCH_PAGES = 128
+_BATCH_SIZE = _BATCH_PAGES * PAGE
+_BATCHES = 4  # one is filled while the others wait for the hash
 _EADD_BATCH = 8192
 _EADD = int.from_bytes(b"EADD\0\0\0\0", "little")
 _EEXTEND = int.from_bytes(b"EEXTEND\0", "little")
@@ -50,7 +52,6 @@ _ECREATE = struct.Struct("<8sIQ44x")
 
 assert _PAGE_STRIDE == 5184
 
-_Bytes = bytes | bytearray | memoryview
 Progress = Callable[[int], None]
 """Told the number of content bytes that were just folded."""
 
@@ -76,28 +77,28 @@ def measure(
     """
     with _Hasher() as records, _Hasher() as bytes_of_region:
         records.update(_ECREATE.pack(b"ECREATE\0", enclave.ssa_frame_pages, enclave.size))
+        batches = itertools.cycle([_Batch() for _ in range(_BATCHES)])
         found = []
         for region in enclave.regions:
             if not region.measured:
-                for buffer in _eadd_records(region):
-                    records.update(buffer)
-            for offset, data in _batches(region, contents):
-                records.update(_page_records(region, offset, data))
+                _add_only(region, records)
+            for offset, batch in _batches(region, contents, batches):
+                batch.waits_for(records.update(batch.records(region.offset + offset, region.secinfo)))
                 if digests and isinstance(region.source, Slice):
-                    bytes_of_region.update(data)
+                    batch.waits_for(bytes_of_region.update(batch.content))
                 if progress:
-                    progress(len(data))
+                    progress(batch.size)
             found.append(bytes_of_region.finish())
         return Measurement(records.finish(), tuple(found))
 
 
 class _Hasher:
-    """SHA-256 in a thread of its own; at most a few buffers wait for it."""
+    """SHA-256 in a thread of its own."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
+        self._untouched = True
         self._executor = ThreadPoolExecutor(1)
-        self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -105,34 +106,105 @@ class _Hasher:
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
 
-    def update(self, buffer: _Bytes) -> None:
-        """Hash ``buffer`` soon: it must not change any more."""
-        self._waiting.append(self._executor.submit(self._hash.update, buffer))
-        if len(self._waiting) > _BATCHES_WAITING:
-            self._waiting.popleft().result()
+    def update(self, buffer: bytes | memoryview) -> Future[None]:
+        """Hash ``buffer`` after those before; it must not change until that is done."""
+        self._untouched = False
+        return self._executor.submit(self._hash.update, buffer)
 
     def finish(self) -> bytes:
         """The digest of everything since the last time; 32 zero bytes when that is nothing."""
-        if not self._waiting:
+        if self._untouched:
             return bytes(32)
-        while self._waiting:
-            self._waiting.popleft().result()
-        digest = self._hash.digest()
+        digest = self._executor.submit(self._hash.digest).result()
         self._hash = hashlib.sha256()
+        self._untouched = True
         return digest
 
 
-def _batches(region: Region, contents: Mapping[Section, Content]) -> Iterator[tuple[int, _Bytes]]:
-    """A measured region's bytes as (offset in the region, bytes): whole pages, but for the last batch."""
-    if isinstance(region.source, Tcs):
-        yield 0, region.source.page()
-    elif isinstance(region.source, Slice):
-        source = region.source
-        yield from _whole_pages(_slice(contents[source.section], source.offset, source.size))
+class _Batch:
+    """Some pages, and the records of them with the pages between: buffers that are used again and again."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._pages = np.zeros((_BATCH_PAGES, PAGE), dtype=np.uint8)
+        self._bytes = self._pages.reshape(-1).data
+        self._hashing: list[Future[None]] = []
+
+        self._stream = np.zeros((_BATCH_PAGES, _PAGE_STRIDE), dtype=np.uint8)
+        self._eadds = self._stream[:, :_RECORD].view("<u8")
+        extends = self._stream[:, _RECORD:].reshape(_BATCH_PAGES, _CHUNKS_PER_PAGE, _EXTEND_STRIDE)
+        self._eextends = extends[:, :, :_RECORD].view("<u8")
+        self._chunks = extends[:, :, _RECORD:]
+        self._eextends[:, :, 0] = _EEXTEND
+
+    def clear(self) -> None:
+        """Wait until nobody reads the buffers any more, and start anew."""
+        for future in self._hashing:
+            future.result()
+        self._hashing.clear()
+        self.size = 0
+
+    def waits_for(self, future: Future[None]) -> None:
+        """Somebody reads the buffers until ``future`` is done."""
+        self._hashing.append(future)
+
+    def take(self, data: memoryview) -> memoryview:
+        """Append as much of ``data`` as there is room for; return the rest."""
+        taken = data[: _BATCH_SIZE - self.size]
+        self._bytes[self.size : self.size + len(taken)] = taken
+        self.size += len(taken)
+        return data[len(taken) :]
+
+    @property
+    def full(self) -> bool:
+        return self.size == _BATCH_SIZE
+
+    @property
+    def content(self) -> memoryview:
+        """The bytes that were taken."""
+        return self._bytes[: self.size]
+
+    def records(self, first: int, secinfo: int) -> memoryview:
+        """What the pages append, the first being at offset ``first``: EADD, then sixteen times EEXTEND."""
+        pages = page_count(self.size)
+        self._bytes[self.size : pages * PAGE] = bytes(pages * PAGE - self.size)
+
+        _fill_eadds(self._eadds[:pages], first, secinfo)
+        offsets = np.arange(first, first + pages * PAGE, _CHUNK, dtype="<u8")
+        self._eextends[:pages, :, 1] = offsets.reshape(pages, _CHUNKS_PER_PAGE)
+        self._chunks[:pages] = self._pages[:pages].reshape(pages, _CHUNKS_PER_PAGE, _CHUNK)
+        return self._stream[:pages].reshape(-1).data
+
+
+def _batches(
+    region: Region, contents: Mapping[Section, Content], batches: Iterator[_Batch]
+) -> Iterator[tuple[int, _Batch]]:
+    """A measured region's bytes as (offset in the region, batch): whole pages, but for the last one."""
+    offset = 0
+    batch = next(batches)
+    batch.clear()
+    for chunk in _content(region, contents):
+        rest = batch.take(chunk)
+        while batch.full:
+            yield offset, batch
+            offset += batch.size
+            batch = next(batches)
+            batch.clear()
+            rest = batch.take(rest)
+    if batch.size:
+        yield offset, batch
+
+
+def _content(region: Region, contents: Mapping[Section, Content]) -> Iterator[memoryview]:
+    source = region.source
+    if isinstance(source, Slice):
+        yield from _slice(contents[source.section], source.offset, source.size)
+    elif isinstance(source, Tcs):
+        yield memoryview(source.page())
     elif region.measured:
-        zeros = bytes(_BATCH_SIZE)
+        zeros = memoryview(bytes(_BATCH_SIZE))
         for offset in range(0, region.size, _BATCH_SIZE):
-            yield offset, memoryview(zeros)[: region.size - offset]
+            yield zeros[: region.size - offset]
 
 
 def _slice(content: Content, offset: int, size: int) -> Iterator[memoryview]:
@@ -147,58 +219,19 @@ def _slice(content: Content, offset: int, size: int) -> Iterator[memoryview]:
     raise LayoutError("measurement", f"a section ends at {position:#x}", expected=f"{end:#x} bytes")
 
 
-def _whole_pages(chunks: Iterable[memoryview]) -> Iterator[tuple[int, _Bytes]]:
-    """Regroup chunks of any size into batches of whole pages, without a copy where that is possible."""
-    offset = 0
-    pending = bytearray()
-    for chunk in chunks:
-        if pending:
-            missing = _BATCH_SIZE - len(pending)
-            pending += chunk[:missing]
-            chunk = chunk[missing:]
-            if len(pending) < _BATCH_SIZE:
-                continue
-            yield offset, pending
-            offset += _BATCH_SIZE
-            pending = bytearray()
-        while len(chunk) >= _BATCH_SIZE:
-            yield offset, chunk[:_BATCH_SIZE]
-            offset += _BATCH_SIZE
-            chunk = chunk[_BATCH_SIZE:]
-        pending += chunk
-    if pending:
-        yield offset, pending
-
-
-def _page_records(region: Region, offset: int, data: _Bytes) -> _Bytes:
-    """What a batch of measured pages appends: per page EADD, then sixteen times EEXTEND and its bytes."""
-    size = len(data)
-    pages = page_count(size)
-    if size % PAGE:
-        data = bytes(data).ljust(pages * PAGE, b"\0")
-
-    stream = np.empty((pages, _PAGE_STRIDE), dtype=np.uint8)
-    first = region.offset + offset
-    _fill_eadd(stream[:, :_RECORD].view("<u8"), first, region.secinfo)
-    extends = stream[:, _RECORD:].reshape(pages, _CHUNKS_PER_PAGE, _EXTEND_STRIDE)
-    heads = extends[:, :, :_RECORD].view("<u8")
-    heads[:] = 0
-    heads[:, :, 0] = _EEXTEND
-    heads[:, :, 1] = np.arange(first, first + pages * PAGE, _CHUNK, dtype="<u8").reshape(pages, -1)
-    extends[:, :, _RECORD:] = np.frombuffer(data, dtype=np.uint8).reshape(pages, _CHUNKS_PER_PAGE, _CHUNK)
-    return stream.reshape(-1).data
-
-
-def _eadd_records(region: Region) -> Iterator[_Bytes]:
-    """What a region without EEXTEND appends: a record per page."""
+def _add_only(region: Region, hasher: _Hasher) -> None:
+    """What a region without EEXTEND appends: one record per page."""
+    busy: deque[Future[None]] = deque()
     for done in range(0, region.pages, _EADD_BATCH):
-        records = np.empty((min(_EADD_BATCH, region.pages - done), _RECORD // 8), dtype="<u8")
-        _fill_eadd(records, region.offset + done * PAGE, region.secinfo)
-        yield records.reshape(-1).data
+        records = np.zeros((min(_EADD_BATCH, region.pages - done), _RECORD // 8), dtype="<u8")
+        _fill_eadds(records, region.offset + done * PAGE, region.secinfo)
+        busy.append(hasher.update(records.reshape(-1).data))
+        if len(busy) == _BATCHES:
+            busy.popleft().result()
 
 
-def _fill_eadd(records: NDArray[np.uint64], first: int, secinfo: int) -> None:
-    records[:] = 0
+def _fill_eadds(records: NDArray[np.uint64], first: int, secinfo: int) -> None:
+    """Tag, offset and SECINFO of EADD records whose other bytes are zero."""
     records[:, 0] = _EADD
     records[:, 1] = np.arange(first, first + len(records) * PAGE, PAGE, dtype="<u8")
     records[:, 2] = secinfo

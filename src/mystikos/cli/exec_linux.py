@@ -143,7 +143,7 @@ def _parsed(settings: dict[str, Any]) -> Config:
     except ConfigError as exc:
         problem = exc.problems[0]
         expected = f", expected {problem.expected}" if problem.expected else ""
-        name = names.get(problem.subject, "PROGRAM")
+        name = names.get(problem.subject, "the program")
         raise click.UsageError(f"{name}: {problem.found}{expected}") from exc
     return replace(config, places={})  # lines and columns of that text would tell nobody anything
 

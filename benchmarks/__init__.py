@@ -1,0 +1,25 @@
+"""What ``make bench`` measures: one module per subject, each with a ``run()`` that yields ``Result``s.
+
+A bar is a ratio of two times or speeds taken in turn in the same run on the same machine, each the best of
+several; so it holds on slow and on busy machines, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured ratio and the bar it is held to; ``detail`` tells the numbers behind it."""
+
+    name: str
+    value: float
+    bar: float
+    higher_is_better: bool
+    detail: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is met."""
+        return self.value >= self.bar if self.higher_is_better else self.value <= self.bar
