@@ -50,6 +50,11 @@ docs: $(VENV)/.ready
 # Launcher, kernel and CRT image, placed in src/mystikos/_runtime.
 build: $(VENV)/.ready
 	$(PYTHON3) tools/build_runtime.py
+	$(BIN)/python tools/scan_kernel.py src/mystikos/_runtime/libmystkernel
+
+# The constants that Python shares with the runtime; a test compares them.
+abi:
+	cd runtime && cargo run --quiet --locked -p mystikos-abi --example emit_python > ../src/mystikos/_abi.py
 
 $(VENV)/.ready: pyproject.toml hatch_build.py tools/constraints.txt | setup-build
 	$(PYTHON3) -m venv $(VENV)

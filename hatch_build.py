@@ -10,6 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "tools"))
 import build_runtime
+import scan_kernel
 
 
 class RuntimeBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # any build config will do
@@ -23,6 +24,9 @@ class RuntimeBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # any bui
             placed = build_runtime.build(Path(self.root))
         except build_runtime.RuntimeBuildError as error:
             raise SystemExit(f"mystikos: {error}") from error
+        kernel = next(path for path in placed if path.name == "libmystkernel")
+        if offences := scan_kernel.scan(kernel):
+            raise SystemExit("mystikos: the kernel cannot run in an enclave:\n" + "\n".join(offences))
         build_data["artifacts"] += [f"/{path.relative_to(self.root)}" for path in placed]
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-linux_x86_64"

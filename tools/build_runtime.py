@@ -66,7 +66,7 @@ def build(root: Path) -> list[Path]:
 
 
 def _rust_flags(root: Path) -> list[str]:
-    """Keep this machine's paths out of the images: they are measured, and the same wherever they are built."""
+    """Keep this machine's paths out of the images: they are measured and must not depend on it."""
     home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
     sources = sorted(home.glob("registry/src/*"))
     return [f"--remap-path-prefix={source}=/crates" for source in sources] + [

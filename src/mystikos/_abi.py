@@ -1,4 +1,4 @@
-"""Constants of the package format (docs/reference/package-format.md), shared with the native runtime."""
+"""Constants of the package format, generated from runtime/abi by `make abi`; do not edit."""
 
 PAGE_SIZE = 4096
 
@@ -30,14 +30,13 @@ KIND_HEAP = 12
 KIND_USER = 13
 KIND_EXEC_WINDOW = 14
 
-# Where a region's bytes come from.
+# Where a region's bytes come from, and whether they are measured.
 SOURCE_ZERO = 0
 SOURCE_SECTION = 1
 SOURCE_TCS = 2
-
 REGION_MEASURED = 1
 
-# SECINFO.FLAGS (SDM 3D, 35.11).
+# SECINFO.FLAGS (SDM volume 3D, 35.11).
 SECINFO_R = 0x1
 SECINFO_W = 0x2
 SECINFO_X = 0x4
@@ -66,17 +65,20 @@ KERNEL_STACK_PAGES = 8
 HOLE_PAGES = 1
 
 # The rest of the memory map.
-MIN_ENCLAVE_SIZE = 2 << 20
-DEFAULT_START_ADDRESS = 0x10000
-HEAP_BASE_SIZE = 4 << 20
+MIN_ENCLAVE_SIZE = 2097152
+DEFAULT_START_ADDRESS = 65536
+HEAP_BASE_SIZE = 4194304
 HEAP_BYTES_PER_ENTRY = 512
 KERNEL_DIRECT_ENTRY_OFFSET = 16
 
 # What is asked of the processor.
 ATTRIBUTE_DEBUG = 0x2
 ATTRIBUTE_MODE64BIT = 0x4
-ATTRIBUTES_MASK = 0xFFFF_FFFF_FFFF_FFFF
+ATTRIBUTES_MASK = 0xFFFFFFFFFFFFFFFF
 XFRM = 0x3
-XFRM_MASK = 0xFFFF_FFFF_FFFF_FF1B
+XFRM_MASK = 0xFFFFFFFFFFFFFF1B
 MISCSELECT = 0x1
-MISCMASK = 0xFFFF_FFFF
+MISCMASK = 0xFFFFFFFF
+
+# Between kernel and launcher.
+HOST_ABI_VERSION = 1

@@ -274,3 +274,15 @@ const _: () = assert!(core::mem::size_of::<Parameters>() == 280);
 const _: () = assert!(core::mem::size_of::<BindingsHeader>() == 64);
 const _: () = assert!(core::mem::size_of::<BoundFile>() == 32);
 const _: () = assert!(core::mem::size_of::<BoundSite>() == 32);
+
+/// What the packager plans with and the kernel and launcher take as they find it.
+pub mod plan {
+    /// Smallest SECS.SIZE.
+    pub const MIN_ENCLAVE_SIZE: u64 = 2 << 20;
+    /// Where the memory map of a zero-based enclave starts unless EnclaveStartAddress says otherwise.
+    pub const DEFAULT_START_ADDRESS: u64 = 0x10000;
+    /// Kernel heap: this many bytes …
+    pub const HEAP_BASE_SIZE: u64 = 4 << 20;
+    /// … and this many for each entry of the root file system.
+    pub const HEAP_BYTES_PER_ENTRY: u64 = 512;
+}

@@ -105,3 +105,17 @@ pub mod sigstruct {
 
 const _: () = assert!(core::mem::size_of::<GprSgx>() == 184);
 const _: () = assert!(core::mem::size_of::<ExInfo>() == 16);
+
+/// What a package asks for at ECREATE, and how strictly its signature binds it.
+pub mod asked {
+    /// ATTRIBUTEMASK.FLAGS: every flag is bound.
+    pub const ATTRIBUTES_MASK: u64 = u64::MAX;
+    /// XFRM: x87 and SSE.
+    pub const XFRM: u64 = 3;
+    /// ATTRIBUTEMASK.XFRM: AVX and AVX-512 state are free, anything else must be absent.
+    pub const XFRM_MASK: u64 = !0xe4;
+    /// MISCSELECT: EXINFO, so that page faults are reported inside.
+    pub const MISCSELECT: u32 = 1;
+    /// MISCMASK: every bit is bound.
+    pub const MISCMASK: u32 = u32::MAX;
+}

@@ -21,7 +21,7 @@ const INITIAL: [u32; 8] = [
 
 impl Fold {
     fn blocks(&mut self, bytes: &[u8]) {
-        debug_assert!(bytes.len() % 64 == 0);
+        debug_assert!(bytes.len().is_multiple_of(64));
         // SAFETY: a GenericArray of 64 bytes has the layout of [u8; 64], so a slice of whole blocks is a slice of them.
         let blocks = unsafe {
             core::slice::from_raw_parts(

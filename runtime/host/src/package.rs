@@ -136,7 +136,7 @@ fn sections(file: &[u8]) -> Result<[(usize, usize); SECTIONS.len()]> {
         let Some(which) = SECTIONS.iter().position(|s| s.as_bytes() == name) else {
             continue;
         };
-        if offset as u64 % PAGE_SIZE != 0 || found[which].is_some() {
+        if !(offset as u64).is_multiple_of(PAGE_SIZE) || found[which].is_some() {
             return Err(fail!(
                 "this package is damaged: section {} is misplaced or there twice",
                 SECTIONS[which]
@@ -225,7 +225,7 @@ fn check(
 ) -> Option<u64> {
     let size = region.page_count.checked_mul(PAGE_SIZE)?;
     let end = region.offset.checked_add(size)?;
-    let placed = region.offset % PAGE_SIZE == 0
+    let placed = region.offset.is_multiple_of(PAGE_SIZE)
         && region.offset >= previous_end
         && region.page_count > 0
         && end <= enclave_size;
@@ -242,7 +242,7 @@ fn check(
         let (_, section_size) = *sections.get(region.section as usize)?;
         let content_end = region.source_offset.checked_add(region.source_size)?;
         region.section as usize != SECTION_DESCRIPTOR
-            && region.source_offset % PAGE_SIZE == 0
+            && region.source_offset.is_multiple_of(PAGE_SIZE)
             && content_end <= section_size as u64
             && region.source_size.div_ceil(PAGE_SIZE) == region.page_count
     };

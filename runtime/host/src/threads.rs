@@ -382,7 +382,7 @@ impl Thread {
 
 /// Whole pages for a signal stack.
 pub(crate) fn stack_pages(size: usize) -> Option<u64> {
-    debug_assert!(size as u64 % PAGE_SIZE == 0);
+    debug_assert!((size as u64).is_multiple_of(PAGE_SIZE));
     anonymous(size).ok()
 }
 

@@ -10,7 +10,7 @@
 //! * [`mm`]: the address space.
 //! * [`loader`]: ELF programs, the initial stack, binding of system calls.
 //! * [`process`]: processes, threads, waiting, futexes.
-//! * [`signal`]: signals.
+//! * [`signal`]: actions, masks, delivery, faults.
 //! * [`time`]: clocks and timers.
 //! * [`net`]: local sockets.
 

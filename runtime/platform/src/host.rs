@@ -23,7 +23,7 @@ fn area() -> *mut HostArea {
     // SAFETY: only the owning thread touches the field.
     let address = unsafe { (*this()).area };
     assert!(
-        address % 16 == 0 && memory::is_outside(address, AREA_SIZE as u64),
+        address.is_multiple_of(16) && memory::is_outside(address, AREA_SIZE as u64),
         "the host area is not outside the enclave"
     );
     address as *mut HostArea
@@ -302,7 +302,8 @@ impl Start {
         memory::init();
         crate::boot_heap();
         assert!(
-            address % 16 == 0 && memory::is_outside(address, size_of::<HostStart>() as u64),
+            address.is_multiple_of(16)
+                && memory::is_outside(address, size_of::<HostStart>() as u64),
             "the start-up block is not outside the enclave"
         );
         // SAFETY: the address lies outside the enclave and is aligned; the value is copied once.

@@ -8,7 +8,7 @@
 //! * [`memory`]: where everything lies, measured bytes, the kernel heap.
 //! * [`fpu`]: extended state in signal frames.
 //! * [`sync`]: locks that give the CPU away instead of spinning for long.
-//! * [`random`]: RDRAND.
+//! * [`random`]: random bytes from RDRAND.
 //! * [`errno`]: error numbers.
 
 #![no_std]

@@ -1,7 +1,7 @@
 //! System calls: the table as data, dispatch, tracing.
 //!
 //! * [`table`]: number, name, arguments, support level, handler; documentation and tracing come from it.
-//! * [`trace`]: `--strace`.
+//! * [`trace`]: showing calls as strace(1) does.
 //!
 //! Handlers live in one file per family below this module. A handler copies in, acts by calling its subsystem, and
 //! copies out.
