@@ -63,6 +63,11 @@ fn arguments(start: &Start, config: &Config) -> Vec<Vec<u8>> {
     if config.host_application_parameters {
         arguments.extend(start.strings(start.head().args).map(<[u8]>::to_vec));
     } else {
+        if start.head().args.size != 0 {
+            host::log(
+                b"myst: the arguments given are ignored: HostApplicationParameters is not set\n",
+            );
+        }
         arguments.extend(config.application_parameters.iter().cloned());
     }
     arguments

@@ -276,7 +276,12 @@ global_asm!(
     "jmp gs:[{host_return}]",
     // An exception was raised in this thread, in application code or in a copy to or from it.
     "myst_exception_entry:",
-    "rdgsbase rax",
+    // A thread that has not filled its control page yet has nothing to be interrupted in: let it go on.
+    "cmp qword ptr gs:[0], 0",
+    "jne 1f",
+    "mov edi, {resume}",
+    "jmp rcx",
+    "1: rdgsbase rax",
     "mov rdx, rsp",
     "lea rsp, [rax + {exception_stack_top}]",
     "push rdx",
@@ -320,6 +325,7 @@ global_asm!(
     host_rsp = const offset_of!(Control, host_rsp),
     host_rbp = const offset_of!(Control, host_rbp),
     host_return = const offset_of!(Control, host_return),
+    resume = const exit::RESUME,
     exception_stack_top = const block::EXCEPTION_STACK_TOP,
     trap_error = const offset_of!(Control, trap_error),
     trap_address = const offset_of!(Control, trap_address),
