@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use mystikos_platform::host::PollFd;
 use mystikos_platform::sync::Mutex;
 
+use super::dentry::Dentry;
 use super::io::{Sink, Source};
 use crate::process::wait::WaitQueue;
 use crate::process::Thread;
@@ -159,6 +160,21 @@ pub trait File: Any + Send + Sync {
         None
     }
 
+    /// From now on the bytes of the file in the range live in application memory (mmap(2) with MAP_SHARED): reading
+    /// and writing the file go through the range. The caller has filled the range with what `read_at` gives, and calls
+    /// this before the application may touch it. ENODEV for files that cannot be mapped so.
+    ///
+    /// No lock that the range needs for reading or writing may be held.
+    fn map_shared(&self, _range: Arc<dyn SharedRange>) -> Result<()> {
+        Err(Errno::ENODEV)
+    }
+
+    /// Takes the content of a mapped range back into the file; called while the range can still be read, before it is
+    /// unmapped. ENOSPC when there is no memory to keep it (the bytes are lost then).
+    fn unmap_shared(&self, _range: &Arc<dyn SharedRange>) -> Result<()> {
+        Ok(())
+    }
+
     /// The last description of this file was closed.
     fn closed(&self, _description: &OpenFile) {}
 
@@ -166,10 +182,26 @@ pub trait File: Any + Send + Sync {
     fn as_any(&self) -> &dyn Any;
 }
 
+/// Part of a file that lives in application memory. Where two ranges of one file overlap, reading takes the younger
+/// one and writing changes both; what the application itself writes to one is seen in the other only after unmapping,
+/// because an enclave cannot map one page at two addresses.
+pub trait SharedRange: Send + Sync {
+    /// Offset of the first byte in the file, a multiple of the page size.
+    fn offset(&self) -> u64;
+    /// Bytes, a multiple of the page size.
+    fn size(&self) -> u64;
+    /// Reads bytes at an offset of the file that lies in the range.
+    fn read(&self, offset: u64, to: &mut [u8]) -> Result<()>;
+    /// Writes bytes at an offset of the file that lies in the range, whatever the page permissions are.
+    fn write(&self, offset: u64, from: &[u8]) -> Result<()>;
+}
+
 /// An open file description (open(2)): what `dup` shares.
 pub struct OpenFile {
     /// The file.
     pub file: Arc<dyn File>,
+    /// The name it was opened by; `None` for what never had one (pipes, sockets, events).
+    pub dentry: Option<Arc<Dentry>>,
     /// Access mode and file status flags (O_*), without the creation flags.
     flags: AtomicU32,
     /// Position.
@@ -185,9 +217,28 @@ impl OpenFile {
     pub fn new(file: Arc<dyn File>, flags: u32) -> Arc<OpenFile> {
         Arc::new(OpenFile {
             file,
+            dentry: None,
             flags: AtomicU32::new(flags),
             position: Mutex::new(0),
         })
+    }
+
+    /// A fresh description of a file that was opened by name.
+    pub fn named(dentry: Arc<Dentry>, file: Arc<dyn File>, flags: u32) -> Arc<OpenFile> {
+        Arc::new(OpenFile {
+            file,
+            dentry: Some(dentry),
+            flags: AtomicU32::new(flags),
+            position: Mutex::new(0),
+        })
+    }
+
+    /// Facts for fstat(2).
+    pub fn stat(&self) -> Result<Stat> {
+        match &self.dentry {
+            Some(dentry) => dentry.inode.stat(),
+            None => self.file.stat(),
+        }
     }
 
     /// Access mode and file status flags.
