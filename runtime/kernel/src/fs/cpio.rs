@@ -197,7 +197,8 @@ pub(crate) mod tests {
                 0,
             ];
             for field in fields {
-                self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());
+                self.bytes
+                    .extend_from_slice(format!("{field:08X}").as_bytes());
             }
             self.bytes.extend_from_slice(path);
             self.bytes.push(0);

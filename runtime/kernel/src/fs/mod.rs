@@ -4,22 +4,90 @@
 //! * [`fd`]: a process's table of file descriptors.
 //! * [`io`]: where data goes to and comes from.
 //! * [`path`]: path resolution, working directory.
+//! * [`open`]: opening files by name.
+//! * [`names`]: making, removing and renaming files.
+//! * [`dentry`], [`inode`]: names, and what a file system provides for each file.
+//! * [`ramfs`], [`cpio`]: the root file system, from the measured image.
+//! * [`dev`]: device files.
 //! * [`pipe`]: pipes and FIFOs.
 //! * [`poll`]: waiting for several files at once.
 //! * [`stream`]: the host's standard streams as files.
 //! * [`terminal`]: ioctls on them.
 
+pub mod clock;
+pub mod cpio;
+pub mod dentry;
+pub mod dev;
 pub mod fd;
 pub mod file;
+pub mod inode;
 pub mod io;
+pub mod names;
+pub mod open;
 pub mod path;
 pub mod pipe;
 pub mod poll;
+pub mod ramfs;
 pub mod stream;
 pub mod terminal;
 
-/// Mounts the root file system from its measured image, and /dev and /proc.
+use alloc::sync::Arc;
+
+use mystikos_platform::sync::Once;
+
+use self::dentry::Dentry;
+use self::file::OpenFile;
+use self::inode::{anonymous_dev, FsInfo};
+use self::path::FsContext;
+use self::ramfs::RamFs;
+use crate::Result;
+
+const RAMFS_MAGIC: u64 = 0x8584_58f6;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+/// The root file system.
+pub static ROOT_FS: FsInfo = memory_fs("ramfs", RAMFS_MAGIC, 2);
+/// /dev.
+pub static DEV_FS: FsInfo = memory_fs("devtmpfs", TMPFS_MAGIC, 5);
+/// /dev/shm.
+pub static SHM_FS: FsInfo = memory_fs("tmpfs", TMPFS_MAGIC, 6);
+/// Memory files.
+pub static MEMORY_FS: FsInfo = memory_fs("tmpfs", TMPFS_MAGIC, 1);
+
+const fn memory_fs(name: &'static str, magic: u64, minor: u64) -> FsInfo {
+    FsInfo {
+        name,
+        magic,
+        dev: anonymous_dev(minor),
+        read_only: false,
+        in_memory: true,
+    }
+}
+
+static ROOT: Once<Arc<Dentry>> = Once::new();
+
+/// The root of the tree; empty before [`init`].
+pub fn root() -> Arc<Dentry> {
+    ROOT.call_once(|| RamFs::mount(&ROOT_FS)).clone()
+}
+
+/// Mounts the root file system from its measured image, and what Linux programs expect in it.
 pub fn init(image: &'static [u8]) {
-    let _ = image;
-    unimplemented!("K1")
+    let root = match ramfs::image::mount(&ROOT_FS, image) {
+        Ok(root) => root,
+        Err(error) => panic!("{error}"),
+    };
+    dev::mount(&root);
+    ramfs::image::ensure_directory(&root, b"tmp", 0o1777);
+    ROOT.call_once(|| root);
+}
+
+/// Opens a file by its absolute path, or by one relative to the working directory.
+pub fn open_file(context: &FsContext, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>> {
+    let request = open::Request {
+        flags,
+        mode,
+        rules: path::Rules::empty(),
+    };
+    open::open(context, &context.cwd, path, request)
 }

@@ -105,8 +105,7 @@ impl FsContext {
     /// As [`Self::permits`], from facts in hand.
     pub fn permits_on(&self, stat: &Stat, wanted: u32) -> Result<()> {
         if self.uid == 0 {
-            let executable =
-                stat.mode & 0o111 != 0 || stat.mode & mode::S_IFMT == mode::S_IFDIR;
+            let executable = stat.mode & 0o111 != 0 || stat.mode & mode::S_IFMT == mode::S_IFDIR;
             return match wanted & permission::EXECUTE != 0 && !executable {
                 true => Err(Errno::EACCES),
                 false => Ok(()),
@@ -258,7 +257,8 @@ impl<'a, 'c> Walk<'a, 'c> {
             let Some((from, to)) = self.next_name() else {
                 // Nothing but slashes: the root itself.
                 let found = (last != Final::Parent).then(|| self.at.clone());
-                return Ok(self.walked(Last::Here, (self.next, self.next), found, true));
+                let end = self.next;
+                return Ok(self.walked(Last::Here, (end, end), found, true));
             };
             let name = &self.path[from..to];
             let rest = &self.path[to..];
@@ -289,7 +289,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             if found.inode.kind() == Kind::Symlink {
                 let follow = !is_last || slash || last == Final::Lookup { follow: true };
                 if follow {
-                    if self.follow(&found, is_last && slash, last)? {
+                    if self.follow(&found)? {
                         continue;
                     }
                     // A jump in the last place.
@@ -340,8 +340,7 @@ impl<'a, 'c> Walk<'a, 'c> {
     }
 
     /// Goes on with what a link leads to: true when there is a path to walk, false when the walk is at its end.
-    fn follow(&mut self, link: &Arc<Dentry>, slash: bool, last: Final) -> Result<bool> {
-        let _ = last;
+    fn follow(&mut self, link: &Arc<Dentry>) -> Result<bool> {
         self.links += 1;
         if self.links > LINKS_MAX || self.rules.contains(Rules::NO_SYMLINKS) {
             return Err(Errno::ELOOP);
@@ -372,7 +371,7 @@ impl<'a, 'c> Walk<'a, 'c> {
                     });
                 }
                 self.check_mount(&to)?;
-                let ends = slash || rest.iter().all(|&byte| byte == b'/');
+                let ends = rest.iter().all(|&byte| byte == b'/');
                 if !ends && !is_directory(&to) {
                     return Err(Errno::ENOTDIR);
                 }

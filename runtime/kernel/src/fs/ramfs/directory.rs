@@ -105,9 +105,10 @@ impl Directory {
     pub fn remove(&mut self, name: &[u8]) -> Option<Arc<Dentry>> {
         let hash = self.hasher.hash_one(name);
         let slots = &self.slots;
-        let entry = self.by_name.find_entry(hash, |&index| {
-            matches!(&slots[index as usize].child, Some(child) if *child.name == *name)
-        });
+        let entry = self.by_name.find_entry(
+            hash,
+            |&index| matches!(&slots[index as usize].child, Some(child) if *child.name == *name),
+        );
         let (index, _) = entry.ok()?.remove();
         let child = self.slots[index as usize].child.take()?;
         self.removed_slots += 1;

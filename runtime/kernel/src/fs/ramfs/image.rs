@@ -9,7 +9,7 @@ use super::inode::graft;
 use super::{RamFs, RamInode, NAME_MAX};
 use crate::fs::cpio::{Corrupt, Entries, Entry};
 use crate::fs::dentry::Dentry;
-use crate::fs::inode::{FsInfo, Inode, Kind, NewFile, What};
+use crate::fs::inode::{FsInfo, Kind, NewFile, What};
 use crate::Errno;
 
 /// The tree that an archive describes. The image is measured, so an error is a defect of the packager.
@@ -123,7 +123,10 @@ impl Filling {
             _ => {}
         }
         let mut at = self.root.clone();
-        for name in path.split(|&byte| byte == b'/').filter(|_| !path.is_empty()) {
+        for name in path
+            .split(|&byte| byte == b'/')
+            .filter(|_| !path.is_empty())
+        {
             at = at
                 .inode
                 .lookup(&at, name)
@@ -228,7 +231,10 @@ mod tests {
             Writer::default().directory("a").file("a/", b""),
             Writer::default().directory("a").file("a//b", b""),
             Writer::default().directory("a").file("a/..", b""),
-            Writer::default().link("l", "a").directory("a").file("l/b", b""),
+            Writer::default()
+                .link("l", "a")
+                .directory("a")
+                .file("l/b", b""),
             Writer::default().file(".", b""),
             Writer::default().file("a", b"").directory("."),
             Writer::default().add("dev", 0o020644, 1, 1, b""),

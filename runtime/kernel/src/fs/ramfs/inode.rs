@@ -602,7 +602,8 @@ impl Inode for RamInode {
             if self.sealed(seal::GROW) && mode & KEEP_SIZE == 0 && end > data.size() {
                 return Err(Errno::EPERM);
             }
-            if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 && self.sealed(seal::WRITE | seal::FUTURE_WRITE)
+            if mode & (PUNCH_HOLE | ZERO_RANGE) != 0
+                && self.sealed(seal::WRITE | seal::FUTURE_WRITE)
             {
                 return Err(Errno::EPERM);
             }

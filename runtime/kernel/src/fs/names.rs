@@ -1,0 +1,1 @@
+//! Making, removing and renaming files.
