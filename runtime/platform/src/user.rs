@@ -10,6 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{memory, Errno};
 
 global_asm!(
+    // Tests link several code units: what one of them asks for must be visible there.
+    ".globl myst_user_copy, myst_user_zero, myst_user_load32, myst_user_exchange32",
     // extern "C" fn(to, from, size) -> bytes not copied
     "myst_user_copy:",
     "mov rcx, rdx",

@@ -65,7 +65,12 @@ impl Filling {
             Some(slash) => (&entry.path[..slash], &entry.path[slash + 1..]),
             None => (&b""[..], entry.path),
         };
-        if name.is_empty() || name == b"." || name == b".." || name.len() > NAME_MAX {
+        if entry.path.starts_with(b"/")
+            || name.is_empty()
+            || name == b"."
+            || name == b".."
+            || name.len() > NAME_MAX
+        {
             return Err("a path that is not in its plain form");
         }
         let parent = self.directory(directory)?;
