@@ -64,7 +64,7 @@ def bind(rootfs: RootFs) -> Bindings:
 def bind_file(data: bytes) -> tuple[tuple[Site, ...], tuple[Trap, ...]]:
     """The sites and traps of one file's bytes; raises MalformedElf where the file contradicts itself."""
     image = Image.parse(data)
-    if image is None or not any(image.find(SYSCALL)):
+    if image is None or next(image.find(SYSCALL), None) is None:
         return (), ()
     from mystikos.binding.search import search
 

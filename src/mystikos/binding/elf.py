@@ -18,19 +18,17 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
-_EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
-_PHDR: Final = struct.Struct("<IIQQQQQQ")
-_SHDR: Final = struct.Struct("<IIQQQQIIQQ")
+from mystikos.formats import elf
+from mystikos.formats.elf import ET_DYN, ET_EXEC
+
 _DYN: Final = struct.Struct("<qQ")
 
-ET_EXEC, ET_DYN = 2, 3
-_EM_X86_64 = 62
-_PT_LOAD, _PT_DYNAMIC, _PT_GNU_EH_FRAME = 1, 2, 0x6474E550
-_PF_X = 1
+_PT_DYNAMIC, _PT_GNU_EH_FRAME = 2, 0x6474E550
 _DT_TEXTREL, _DT_FLAGS, _DF_TEXTREL = 22, 30, 4
 _SHT_NOBITS = 8
 _SHF_EXECINSTR = 4
 SHT_SYMTAB, SHT_DYNSYM = 2, 11
+_ADDRESSES: Final = 1 << 47
 
 
 class MalformedElf(Exception):  # noqa: N818 - a finding about a file, not an error of the run
@@ -78,21 +76,26 @@ class Image:
     @classmethod
     def parse(cls, data: bytes) -> Image | None:
         """Read an image; None when the file is something else (not ELF, another machine, an object file)."""
-        if not is_candidate(data[: _EHDR.size]):
+        if not is_candidate(data[: elf.EHDR.size]):
             return None
+        try:
+            image = elf.read_image_bytes(data)
+            sections = _sections(data, image.header)
+        except elf.ElfError as exc:
+            raise MalformedElf(str(exc)) from exc
 
-        _, kind, _, _, entry, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, shstrndx = (
-            _EHDR.unpack_from(data)
-        )
-        if phentsize != _PHDR.size or phoff + phnum * _PHDR.size > len(data):
-            raise MalformedElf("the program headers are not inside the file")
-        headers = [_PHDR.unpack_from(data, phoff + i * _PHDR.size) for i in range(phnum)]
-
-        segments = tuple(sorted(_segments(headers, len(data)), key=lambda s: s.address))
+        segments = tuple(sorted(_segments(image), key=lambda s: s.address))
         _check_overlap(segments)
-        sections = _sections(data, shoff, shentsize, shnum, shstrndx)
-        eh_frame = next((h[3] for h in headers if h[0] == _PT_GNU_EH_FRAME), None)
-        return cls(data, kind, entry, segments, sections, eh_frame, _has_text_relocations(headers, data))
+        eh_frame = next((s.vaddr for s in image.segments if s.type == _PT_GNU_EH_FRAME), None)
+        return cls(
+            data,
+            image.header.type,
+            image.header.entry,
+            segments,
+            sections,
+            eh_frame,
+            _has_text_relocations(image, data),
+        )
 
     @cached_property
     def executable(self) -> tuple[Segment, ...]:
@@ -134,23 +137,18 @@ class Image:
 
 def is_candidate(head: bytes) -> bool:
     """Whether a file that starts so is an ELF64 little-endian x86-64 executable or shared object."""
-    if len(head) < _EHDR.size or head[:6] != b"\x7fELF\x02\x01":
+    if len(head) < elf.EHDR.size or head[:6] != elf.MAGIC + b"\x02\x01":
         return False
     kind, machine = struct.unpack_from("<HH", head, 16)
-    return kind in (ET_EXEC, ET_DYN) and machine == _EM_X86_64
+    return kind in (ET_EXEC, ET_DYN) and machine == elf.EM_X86_64
 
 
-def _segments(headers: list[tuple[int, ...]], file_size: int) -> list[Segment]:
-    segments = []
-    for kind, flags, offset, address, _, size, memory_size, _ in headers:
-        if kind != _PT_LOAD or size == 0:
-            continue
-        if offset + size > file_size or size > memory_size or address + size >= 1 << 47:
-            raise MalformedElf(
-                f"a segment at file offset {offset:#x} reaches outside of the file or of memory"
-            )
-        segments.append(Segment(offset, address, size, bool(flags & _PF_X)))
-    return segments
+def _segments(image: elf.Image) -> Iterator[Segment]:
+    for segment in image.load_segments:
+        if segment.vaddr + segment.memsz > _ADDRESSES:
+            raise MalformedElf(f"a segment at address {segment.vaddr:#x} is not in the user's address space")
+        if segment.filesz:
+            yield Segment(segment.offset, segment.vaddr, segment.filesz, bool(segment.flags & elf.PF_X))
 
 
 def _check_overlap(segments: tuple[Segment, ...]) -> None:
@@ -164,27 +162,32 @@ def _check_overlap(segments: tuple[Segment, ...]) -> None:
             raise MalformedElf(f"two executable segments share the bytes at file offset {second.offset:#x}")
 
 
-def _sections(data: bytes, shoff: int, entry_size: int, count: int, names: int) -> tuple[Section, ...]:
-    """The section headers, or none: they are a help, not a promise, and strip may have taken them."""
-    if not count or entry_size != _SHDR.size or shoff + count * _SHDR.size > len(data) or names >= count:
+def _sections(data: bytes, header: elf.Header) -> tuple[Section, ...]:
+    """The sections that are inside of the file, or none: they are a help, and strip may have taken them."""
+    headers = elf.read_sections(lambda offset, size: data[offset : offset + size], header)
+    if header.shstrndx >= len(headers):
         return ()
-    headers = [_SHDR.unpack_from(data, shoff + i * _SHDR.size) for i in range(count)]
-    table = data[headers[names][4] : headers[names][4] + headers[names][5]]
+    names = headers[header.shstrndx]
+    strings = data[names.offset : names.file_end]
+    return tuple(
+        Section(
+            elf.section_name(strings, one.name),
+            one.type,
+            one.addr,
+            one.offset,
+            one.size,
+            bool(one.flags & _SHF_EXECINSTR),
+        )
+        for one in headers
+        if one.type not in (elf.SHT_NULL, _SHT_NOBITS) and one.file_end <= len(data)
+    )
 
-    sections = []
-    for name, kind, flags, address, offset, size, *_ in headers:
-        if kind == _SHT_NOBITS or offset + size > len(data):
+
+def _has_text_relocations(image: elf.Image, data: bytes) -> bool:
+    for segment in image.segments:
+        if segment.type != _PT_DYNAMIC:
             continue
-        text = table[name : table.find(b"\0", name)] if name < len(table) else b""
-        sections.append(Section(text, kind, address, offset, size, bool(flags & _SHF_EXECINSTR)))
-    return tuple(sections)
-
-
-def _has_text_relocations(headers: list[tuple[int, ...]], data: bytes) -> bool:
-    for kind, _, offset, _, _, size, _, _ in headers:
-        if kind != _PT_DYNAMIC:
-            continue
-        table = data[offset : offset + size - size % _DYN.size]
+        table = data[segment.offset : segment.offset + segment.filesz]
         for tag, value in _DYN.iter_unpack(table[: len(table) - len(table) % _DYN.size]):
             if tag == _DT_TEXTREL or (tag == _DT_FLAGS and value & _DF_TEXTREL):
                 return True

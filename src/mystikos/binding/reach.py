@@ -31,8 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mystikos.binding.code import Code
-from mystikos.binding.elf import ET_EXEC, Image, Segment
+from mystikos.binding.elf import Image, Segment
 from mystikos.binding.functions import Addresses, Functions
+from mystikos.formats.elf import ET_EXEC
 
 _CHUNK: Final = 16 << 20
 _OVERLAP: Final = 8

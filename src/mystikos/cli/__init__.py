@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "schema": ("schema", "print the JSON Schema of the config, for editors"),
     "package-sgx": ("package_sgx", "make one signed executable of an application directory"),
     "verify": ("verify", "tell whether a package is what it says it is"),
+    "inspect": ("inspect", "tell what a package or an application directory is made of"),
     "exec-linux": ("exec_linux", "run a program of an application directory in a plain Linux process"),
     "collect": ("collect", "copy a program and all it needs into an application directory"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
@@ -36,7 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 # other names of a verb, for people who come from the original commands
-ALIASES: dict[str, str] = {"package": "package-sgx"}
+ALIASES: dict[str, str] = {"package": "package-sgx", "dump": "inspect", "dump-sgx": "inspect"}
 
 
 class _VerbGroup(click.Group):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from tests.support.elves import make_elf
 from tests.support.machine_code import DATA, ET_EXEC, TEXT, TEXT_OFFSET, elf
 
 from mystikos.binding import Reason, Site, Trap, bind_file
@@ -245,6 +246,9 @@ class TestWhatTraps:
 
     def test_code_of_which_nothing_is_known(self) -> None:
         assert only_trap(elf(MOV_EAX + SYSCALL + RET, [], sections=False)) == Reason.UNKNOWN_CODE
+
+    def test_a_call_at_address_zero(self) -> None:
+        assert only_trap(make_elf(3, [(5, 0, SYSCALL + RET, 3)])) == Reason.UNKNOWN_CODE
 
     def test_a_jump_that_would_cross_a_page(self) -> None:
         text = NOP * (4096 - 2) + MOV_EAX + SYSCALL + RET
