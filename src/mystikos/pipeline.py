@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mystikos import binding, layout, rootfs, signature
+from mystikos.closure import closure_check, grouped
 from mystikos.errors import ConfigError, OutputError
 from mystikos.formats.atomic import atomic_output
 from mystikos.formats.sigstruct import Sigstruct
@@ -24,6 +25,7 @@ from mystikos.preflight import preflight
 if TYPE_CHECKING:
     from mystikos.config import Config
     from mystikos.layout import Layout
+    from mystikos.rootfs import RootFs
     from mystikos.signers import Signer
 
 __all__ = ["Built", "build", "build_into"]
@@ -33,10 +35,11 @@ _MODE = 0o755
 
 @dataclass(frozen=True)
 class Built:
-    """What went into a package."""
+    """What went into a package; ``lacking`` are libraries that files other than the program do not find."""
 
     layout: Layout
     sigstruct: Sigstruct
+    lacking: tuple[str, ...]
 
 
 def build(
@@ -73,9 +76,7 @@ def build_into(
     kernel = layout.Kernel.parse(runtime.kernel, "libmystkernel")
 
     root = rootfs.scan(source) if source.is_dir() else rootfs.from_archive(source)
-    problems = preflight(config, root)
-    if problems:
-        raise ConfigError(config.name, problems)
+    lacking = _examine(source, root, config)
     planned = layout.plan(config, root, binding.bind(root), kernel, runtime.crt)
 
     writer = PackageWriter(file, runtime.launcher)
@@ -91,7 +92,17 @@ def build_into(
         date=date,
     )
     writer.finish(planned.enclave, measurement, signed)
-    return Built(planned, signed)
+    return Built(planned, signed, lacking)
+
+
+def _examine(source: Path, root: RootFs, config: Config) -> tuple[str, ...]:
+    """Refuse what could not start; return what other files of the tree lack, a line for each library."""
+    problems = preflight(config, root)
+    if problems:
+        raise ConfigError(config.name, problems)
+
+    report = closure_check(root, config.application_path, config.environment_variables)
+    return grouped(report.others())
 
 
 def _counter(planned: Layout, progress: Callable[[int, int], None] | None) -> Callable[[int], None] | None:

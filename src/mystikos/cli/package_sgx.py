@@ -61,6 +61,8 @@ def command(
 
     with _progress_bar() as progress:
         built = pipeline.build(appdir, signer, config, output, date=signed_on, progress=progress)
+    for line in built.lacking:
+        click.echo(f"myst: warning: {display(appdir)}: lacks {line}", err=True)
     if sys.stderr.isatty():
         click.echo(f"{display(output)}: MRENCLAVE {built.sigstruct.enclave_hash.hex()}", err=True)
 
