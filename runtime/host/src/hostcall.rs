@@ -183,11 +183,15 @@ fn discard(address: u64, size: u64) -> Served {
 }
 
 /// Terminal requests with the size of their argument; any other request is not made.
-const TERMINAL_REQUESTS: [(u32, usize); 14] = [
+const TERMINAL_REQUESTS: [(u32, usize); 19] = [
     (linux_raw_sys::ioctl::TCGETS, 36),
     (linux_raw_sys::ioctl::TCSETS, 36),
     (linux_raw_sys::ioctl::TCSETSW, 36),
     (linux_raw_sys::ioctl::TCSETSF, 36),
+    (linux_raw_sys::ioctl::TCGETS2, 44),
+    (linux_raw_sys::ioctl::TCSETS2, 44),
+    (linux_raw_sys::ioctl::TCSETSW2, 44),
+    (linux_raw_sys::ioctl::TCSETSF2, 44),
     (linux_raw_sys::ioctl::TIOCGWINSZ, 8),
     (linux_raw_sys::ioctl::TIOCSWINSZ, 8),
     (linux_raw_sys::ioctl::TIOCGPGRP, 4),
@@ -198,6 +202,7 @@ const TERMINAL_REQUESTS: [(u32, usize); 14] = [
     // These take a number and not a pointer.
     (linux_raw_sys::ioctl::TCFLSH, 0),
     (linux_raw_sys::ioctl::TCSBRK, 0),
+    (linux_raw_sys::ioctl::TCSBRKP, 0),
     (linux_raw_sys::ioctl::TCXONC, 0),
 ];
 
