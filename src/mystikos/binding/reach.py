@@ -105,13 +105,14 @@ class Reach:
         return np.sort(sources[readable & self._executable(targets + offsets)])
 
     def _confirmed(self, branches: tuple[Addresses, Addresses], wanted: Addresses) -> list[int]:
-        """Drop those seeming branches that start inside an instruction of cleanly decoded code."""
+        """Drop the seeming branches that are part of an instruction of a listed, cleanly decoded function."""
         sources, targets = branches
         hits = np.flatnonzero(np.isin(targets, wanted))
         confirmed = []
         for source, target in zip(sources[hits].tolist(), targets[hits].tolist(), strict=True):
             code = self._decode_at(source)
-            if code is None or not code.clean or target in code.targets:
+            listed = code is not None and code.clean and code.block.named
+            if code is None or not listed or target in code.targets:
                 confirmed.append(target)
         return confirmed
 
