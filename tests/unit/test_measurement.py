@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from tests.golden import measurements
 from tests.support.mrenclave import reference
 
 from mystikos import _abi
@@ -103,8 +106,6 @@ def test_measurement_depends_on_the_enclaves_size_and_on_a_regions_place_and_rig
 
 
 def test_digests_are_those_of_the_regions_bytes() -> None:
-    import hashlib
-
     data = noise(MIB + 1)
     enclave = Enclave(4 * MIB, False, (Region(Kind.HEAP, 0, 1, REG_RW), rootfs_region(len(data), PAGE)))
     found = measure(enclave, {Section.ROOTFS: Pieces(data, 70_000)})
@@ -133,3 +134,13 @@ def test_a_failing_stream_ends_the_measurement() -> None:
 
     with pytest.raises(OSError, match="gone"):
         measure(one_region(rootfs_region(PAGE)), {Section.ROOTFS: Broken(noise(PAGE), 1)})
+
+
+def test_known_measurements_are_still_those_of_the_reference() -> None:
+    assert measurements.FILE.read_text() == measurements.made(), "packages signed before would not load"
+
+
+@pytest.mark.parametrize("name", measurements.cases())
+def test_known_measurements_are_found_again(name: str) -> None:
+    enclave, contents = measurements.cases()[name]
+    assert measure(enclave, contents).mrenclave.hex() == json.loads(measurements.FILE.read_text())[name]
