@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import Result
 from tests.support.running import package
+
+from benchmarks import Result
 
 _SOURCE = Path(__file__).with_name("programs") / "calls.c"
 _ROUNDS = 5

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.running import appdir_of, package
+
 from benchmarks import Result
 from mystikos.launcher import Runtime
-from tests.support.running import appdir_of, package
 
 _ROUNDS = 40
 _HELLO = '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }\n'
@@ -37,7 +38,7 @@ def _hello(directory: Path) -> Result:
     packaged = package(appdir_of(directory / "hello.d", program), directory / "hello.package", "/bin/hello")
     native, inside = _both([str(program)], [str(packaged)])
     detail = f"{inside * 1e3:.2f} ms, native {native * 1e3:.2f} ms"
-    return Result("C hello: (package − native) ÷ 5 ms", (inside - native) / 5e-3, 1.0, False, detail)
+    return Result("C hello: (package over native) ÷ 5 ms", (inside - native) / 5e-3, 1.0, False, detail)
 
 
 def _python(directory: Path) -> Result:
