@@ -102,6 +102,7 @@ class _Collection:
             self._add_include(one)
         self._add_closures_of_the_rest()
         self._copier.add_directory(b"/tmp", 0o1777)
+        self._copier.add_merged_links()
         self._add_bytecode(places)
         self._link_what_the_loader_would_not_find(places)
         return self._collected(places)
@@ -230,11 +231,12 @@ class _Collection:
     def _add_bytecode(self, places: Sequence[bytes]) -> None:
         if self._excluded(b"/__pycache__"):
             return
+        scripts = {self._copier.inside(place) for place in places}
         for python in self._pythons.values():
             others = [other.library + b"/" for other in self._pythons.values() if other != python]
 
             def wanted(path: bytes, others: Sequence[bytes] = tuple(others)) -> bool:
-                return path not in places and not path.startswith(tuple(others))
+                return path not in scripts and not path.startswith(tuple(others))
 
             self._copier.warnings += bytecode.settle(self._copier, python, wanted)
 

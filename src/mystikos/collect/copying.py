@@ -24,6 +24,9 @@ from mystikos.rootfs import printable
 __all__ = ["Copied", "Copier", "Keep"]
 
 _MAX_LINKS = 40
+_MERGED = frozenset(
+    {b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64"}
+)  # links to /usr/… on merged-/usr systems
 
 Keep = Callable[[bytes], bool]
 """Whether to copy what will be at this path; asked for directories, too."""
@@ -48,6 +51,7 @@ class Copier:
         self.warnings: list[str] = []
         self._directories = {b""}
         self._inodes: dict[tuple[int, int], bytes] = {}
+        os.chmod(root, 0o755)
 
     def add(self, path: bytes, *, source: bytes | None = None) -> bytes:
         """Copy the file *path* of this machine, or the file *source* to *path*; return its real path inside.
@@ -95,6 +99,12 @@ class Copier:
         if here not in self.links and here not in self.files and here not in self._directories:
             self._make_link(here, target)
 
+    def add_merged_links(self) -> None:
+        """Make ``/bin`` and its like links into ``/usr``, as here, where what they link to is there."""
+        for path in sorted(_MERGED):
+            if os.path.islink(path) and os.path.realpath(path) in self._directories:
+                self.add_link(path, os.readlink(path))
+
     def add_directory(self, path: bytes, mode: int) -> None:
         """Make the directory *path*, and those above it."""
         real = self._walk(path, mirror=True)
@@ -129,7 +139,7 @@ class Copier:
                 continue
             step = here + b"/" + name
             known = step in self.links or step in self._directories or step in self.files
-            if mirror and not known and os.path.islink(step):
+            if (mirror or step in _MERGED) and not known and os.path.islink(step):
                 self._make_link(step, os.readlink(step))
             if step not in self.links:
                 here = step
