@@ -47,7 +47,7 @@ def _offence(instruction: Instruction) -> str | None:
 
 def scan(kernel: Path) -> list[str]:
     """All offences of a kernel file."""
-    found = []
+    found: list[str] = []
     with kernel.open("rb") as stream:
         for section in ELFFile(stream).iter_sections():
             if section["sh_flags"] & 0x4 and section["sh_type"] == "SHT_PROGBITS":

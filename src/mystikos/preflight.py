@@ -36,11 +36,20 @@ def preflight(config: Config, rootfs: RootFs) -> tuple[Problem, ...]:
 
 
 def _findings(config: Config, rootfs: RootFs) -> Iterator[_Finding]:
+    yield from _not_built_yet(config)
     wrong = list(_program(config.application_path, rootfs))
     yield from wrong or _libraries(config, rootfs)
     yield from _directory("CurrentWorkingDirectory", config.current_working_directory, rootfs)
     for i, mount in enumerate(config.mount):
         yield from _directory(f"Mount[{i}].Target", mount.target, rootfs)
+
+
+def _not_built_yet(config: Config) -> Iterator[_Finding]:
+    """Settings that a package would have to ignore in silence: files would be missing at run time."""
+    if config.mount:
+        yield "Mount", "mounting is not built yet", None, "put the files into the appdir, and remove Mount"
+    if config.secret:
+        yield "Secret", "fetching secrets is not built yet", None, "remove Secret"
 
 
 def _directory(subject: str, path: bytes, rootfs: RootFs) -> Iterator[_Finding]:

@@ -36,9 +36,19 @@ def problems(appdir: Path, **settings: object) -> list[str]:
 
 
 def test_a_program_and_directories_that_are_there_are_fine(appdir: Path) -> None:
+    assert problems(appdir, CurrentWorkingDirectory="/data") == []
+
+
+def test_what_a_package_would_ignore_is_refused(appdir: Path) -> None:
+    secret = {"ID": "a", "SrsAddress": "https://b", "LocalPath": "/c", "ClientLib": "/d"}
     mount = {"Target": "/data", "Type": "hostfs"}
 
-    assert problems(appdir, CurrentWorkingDirectory="/data", Mount=mount) == []
+    found = problems(appdir, Mount=mount, Secret=secret)
+
+    assert [problem.split(": ", 1)[1] for problem in found] == [
+        "Mount: mounting is not built yet",
+        "Secret: fetching secrets is not built yet",
+    ]
 
 
 def test_a_program_may_be_behind_links_inside_the_appdir(appdir: Path) -> None:
@@ -120,6 +130,7 @@ def test_directories_that_are_missing_or_files_are_all_told(appdir: Path) -> Non
     )
 
     assert [problem.split(": ", 2)[1:] for problem in found] == [
+        ["Mount", "mounting is not built yet"],
         ["ApplicationPath", "/data is no file, expected an x86-64 ELF program or a #! script"],
         ["CurrentWorkingDirectory", "/notes is no directory, expected a directory"],
         ["Mount[0].Target", "/none is not in the appdir, expected a directory"],

@@ -23,17 +23,17 @@ from mystikos.cli import failures
 # verb → (module in mystikos.cli that defines a click command named `command`, one-line help),
 # in the order in which a newcomer meets them
 VERBS: dict[str, tuple[str, str]] = {
+    "collect": ("collect", "copy a program and all it needs into an application directory"),
     "init": ("init", "write a commented starter config and make a key"),
     "keygen": ("keygen", "make a signing key"),
     "check": ("check", "tell every mistake in a config, and what weakens security"),
-    "schema": ("schema", "print the JSON Schema of the config, for editors"),
     "package-sgx": ("package_sgx", "make one signed executable of an application directory"),
     "verify": ("verify", "tell whether a package is what it says it is"),
     "inspect": ("inspect", "tell what a package or an application directory is made of"),
     "exec-linux": ("exec_linux", "run a program of an application directory in a plain Linux process"),
-    "collect": ("collect", "copy a program and all it needs into an application directory"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
     "excpio": ("excpio", "unpack a root file system image into a directory"),
+    "schema": ("schema", "print the JSON Schema of the config, for editors"),
 }
 
 # other names of a verb, for people who come from the original commands

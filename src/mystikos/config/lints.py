@@ -166,6 +166,13 @@ def _syslog_debug(config: Config) -> Iterator[Finding]:
         yield "SyslogLevel", "debug messages tell the host what the program does"
 
 
+def _no_effect(config: Config) -> Iterator[Finding]:
+    if config.fork_mode != "none":
+        yield "ForkMode", "has no effect yet: fork(2) fails with ENOTSUP"
+    if config.host_uds:
+        yield "HostUDS", "has no effect yet: sockets of the host cannot be reached"
+
+
 def _deprecated(config: Config) -> Iterator[Finding]:
     if "UserMemSize" in config.places:
         yield "UserMemSize", "a deprecated name of MemorySize"
@@ -247,5 +254,6 @@ LINTS = (
         _low_start,
     ),
     Lint("syslog-debug", "SyslogLevel is debug in a release.", 'set "SyslogLevel": "err"', _syslog_debug),
+    Lint("no-effect", "A setting that this version cannot keep yet.", "remove it, or wait", _no_effect),
     Lint("deprecated-key", "A deprecated key.", "rename it MemorySize", _deprecated),
 )

@@ -29,7 +29,7 @@ WEAK: list[tuple[dict[str, object], str, str]] = [
     ),
     ({"HostEnvironmentVariables": ["MYST_TARGET"]}, "shadowed-variable", "HostEnvironmentVariables[0]"),
     ({"EnvironmentVariables": ["DB_PASSWORD=x"]}, "secret-in-variable", "EnvironmentVariables[0]"),
-    ({"HostUDS": 1}, "host-uds", "HostUDS"),
+    ({"ForkMode": "pseudo"}, "no-effect", "ForkMode"),
     ({"ExecStack": 1}, "exec-stack", "ExecStack"),
     ({"Mount": [{"Target": "/data", "Type": "hostfs"}]}, "hostfs-mount", "Mount[0]"),
     ({"Mount": [{"Target": "/a", "Type": "ramfs"}, EXT2]}, "unverified-image", "Mount[1]"),
@@ -67,6 +67,10 @@ def test_a_weak_setting_is_told_with_name_place_and_remedy(
     assert finding.hint
 
 
+def test_sockets_of_the_host_are_told_twice_until_they_can_be_reached() -> None:
+    assert [finding.lint for finding in findings({"HostUDS": True})] == ["host-uds", "no-effect"]
+
+
 def test_arguments_that_are_never_used_are_told() -> None:
     found = findings({"ApplicationParameters": ["a"], "HostApplicationParameters": True})
 
@@ -74,7 +78,7 @@ def test_arguments_that_are_never_used_are_told() -> None:
 
 
 def test_every_lint_is_shown_by_a_setting() -> None:
-    assert {row.name for row in LINTS} == {name for _, name, _ in WEAK} | {"unused-arguments"}
+    assert {row.name for row in LINTS} == {name for _, name, _ in WEAK} | {"unused-arguments", "host-uds"}
 
 
 @pytest.mark.parametrize("settings", HARMLESS)
