@@ -124,6 +124,12 @@ fn sections(file: &[u8]) -> Result<[(usize, usize); SECTIONS.len()]> {
         (nobits || end <= file.len()).then_some((name, offset, size))
     };
     let truncated = || damaged("a section reaches beyond the end of the file");
+    if (count * ENTRY)
+        .checked_add(at)
+        .is_none_or(|end| end > file.len())
+    {
+        return Err(truncated());
+    }
     let (_, names_at, names_size) = entry(names).ok_or_else(truncated)?;
     let mut found = [None; SECTIONS.len()];
     for index in 0..count {
@@ -136,6 +142,9 @@ fn sections(file: &[u8]) -> Result<[(usize, usize); SECTIONS.len()]> {
         let Some(which) = SECTIONS.iter().position(|s| s.as_bytes() == name) else {
             continue;
         };
+        if offset + size > file.len() {
+            return Err(truncated()); // SHT_NOBITS: no bytes of ours
+        }
         if !(offset as u64).is_multiple_of(PAGE_SIZE) || found[which].is_some() {
             return Err(fail!(
                 "this package is damaged: section {} is misplaced or there twice",
