@@ -13,6 +13,8 @@ from tests.support.programs import HELLO, build, library, run_inside
 
 from mystikos.cli import main
 
+_CONFIG = '{"version": "0.1", "ApplicationPath": "/bin/hello", "MemorySize": "64m"}'
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -41,9 +43,7 @@ def test_the_summary_tells_what_came_and_what_comes_next(
 def test_a_directory_that_was_collected_passes_the_check(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (home / "config.json").write_text(
-        '{"version": "0.1", "ApplicationPath": "/bin/hello", "MemorySize": "64m"}'
-    )
+    (home / "config.json").write_text(_CONFIG)
     main(["collect", "./hello", "-o", "appdir"])
     assert main(["check", "config.json", "appdir"]) == 0
 
@@ -52,6 +52,20 @@ def test_a_directory_that_was_collected_passes_the_check(
     capsys.readouterr()
     assert main(["check", "config.json", "appdir"]) == 2
     assert "the appdir lacks libc.so.6, needed by /" in capsys.readouterr().err
+
+
+def test_what_only_a_plugin_lacks_is_noted_and_no_mistake(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "config.json").write_text(_CONFIG)
+    library(home / "libgone.so")
+    library(home / "plugins/libplugin.so", "-L..", "-lgone")
+    main(["collect", "./hello", "-o", "appdir", "--include", "plugins=/plugins"])
+    capsys.readouterr()
+
+    assert main(["check", "config.json", "appdir"]) == 0
+
+    assert "appdir: lacks libgone.so, needed by /plugins/libplugin.so\n" in capsys.readouterr().out
 
 
 def test_warnings_go_to_stderr(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

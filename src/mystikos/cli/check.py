@@ -19,18 +19,26 @@ from mystikos.errors import Problem
 def command(config: str, appdir: Path | None, strict: bool, as_json: bool) -> int:
     """Tell every mistake in a config file, and every setting that weakens security.
 
-    With APPDIR, also whether the program and the directories that the config names are there. Exit code:
-    0 no mistake, 1 no mistake but a weakness (with --strict), 2 a mistake.
+    With APPDIR, also whether the program, its libraries and the directories that the config names are
+    there; libraries that only other files in it need are noted. Exit code: 0 no mistake, 1 no mistake but
+    a weakness (with --strict), 2 a mistake.
     """
-    errors, warnings = _examine(config, appdir)
+    errors, warnings, notes = _examine(config, appdir)
     if as_json:
-        click.echo(render.to_json({"file": config, "errors": errors, "warnings": warnings}))
+        answer = {"file": config, "errors": errors, "warnings": warnings, "notes": notes}
+        click.echo(render.to_json(answer))
     else:
         _show(config, errors, warnings)
+        for note in notes:
+            click.echo(f"{appdir}: {note}")
     return 2 if errors else int(strict and bool(warnings))
 
 
-def _examine(path: str, appdir: Path | None) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+def _examine(
+    path: str, appdir: Path | None
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...], tuple[str, ...]]:
+    """Mistakes, weaknesses, and what the program does not need to start but may miss later."""
+    from mystikos.closure import closure_check, grouped
     from mystikos.config import lint, load
     from mystikos.errors import ConfigError
     from mystikos.preflight import preflight
@@ -39,9 +47,14 @@ def _examine(path: str, appdir: Path | None) -> tuple[tuple[Problem, ...], tuple
     try:
         config = load(path)
     except ConfigError as error:
-        return error.problems, ()
-    errors = preflight(config, scan(appdir)) if appdir is not None else ()
-    return errors, lint(config)
+        return error.problems, (), ()
+    if appdir is None:
+        return (), lint(config), ()
+    rootfs = scan(appdir)
+    if errors := preflight(config, rootfs):
+        return errors, lint(config), ()
+    report = closure_check(rootfs, config.application_path, config.environment_variables)
+    return (), lint(config), tuple(f"lacks {line}" for line in grouped(report.others()))
 
 
 def _show(path: str, errors: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
