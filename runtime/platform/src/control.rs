@@ -57,7 +57,6 @@ pub(crate) struct Control {
     pub full: u32,
     pub fs_base: u64,
     pub area: u64,
-    pub slot: u64,
     pub kernel_stack: u64,
     pub trap_vector: u64,
     pub trap_error: u64,
@@ -92,8 +91,8 @@ fn of_slot(slot: usize) -> *const Control {
 
 /// Number of the calling thread's block.
 pub fn slot() -> usize {
-    // SAFETY: `this` is valid; only the owning thread writes `slot`, once.
-    unsafe { (*this()).slot as usize }
+    let layout = memory::layout();
+    (this() as usize - layout.blocks - layout.block_thread) / layout.block_stride
 }
 
 /// A copy of the application's registers of the calling thread.

@@ -11,19 +11,13 @@
 //! * [`dev`]: device files.
 //! * [`pipe`]: pipes and FIFOs.
 //! * [`poll`]: waiting for several files at once.
-//! * [`epoll`]: watching many files.
-//! * [`event`], [`timerfd`], [`signalfd`]: counters, timers and signals as files.
-//! * [`anonymous`]: what files without a name have in common.
 //! * [`stream`]: the host's standard streams as files.
 //! * [`terminal`]: ioctls on them.
 
-pub mod anonymous;
 pub mod clock;
 pub mod cpio;
 pub mod dentry;
 pub mod dev;
-pub mod epoll;
-pub mod event;
 pub mod fd;
 pub mod file;
 pub mod inode;
@@ -36,7 +30,6 @@ pub mod poll;
 pub mod ramfs;
 pub mod stream;
 pub mod terminal;
-pub mod timerfd;
 
 use alloc::sync::Arc;
 

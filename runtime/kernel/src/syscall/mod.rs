@@ -1,5 +1,6 @@
 //! System calls: the table as data, dispatch, tracing.
 //!
+//! * [`mm`]: the address space.
 //! * [`table`]: number, name, arguments, support level, handler; documentation and tracing come from it.
 //! * [`trace`]: showing calls as strace(1) does.
 //!
@@ -7,6 +8,7 @@
 //! copies out.
 
 pub mod install;
+pub mod mm;
 pub mod pipe;
 pub mod table;
 pub mod trace;

@@ -69,7 +69,7 @@ pub struct Entry {
 }
 
 /// Families of system calls, each with its own table.
-pub const FAMILIES: &[&[Entry]] = &[super::pipe::TABLE];
+pub const FAMILIES: &[&[Entry]] = &[super::mm::TABLE, super::pipe::TABLE];
 
 /// One more than the largest number in the table.
 const LIMIT: usize = 512;

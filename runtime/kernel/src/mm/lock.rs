@@ -1,0 +1,175 @@
+//! The one address space, its lock, and how the kernel's heap grows.
+//!
+//! The heap may have to grow inside any allocation, so also inside one that is made while the address space is locked.
+//! That cannot deadlock:
+//!
+//! * whoever holds the lock of the address space waits for no other lock but the heap's, and the heap's is never held
+//!   while waiting (growing happens with it released);
+//! * a thread that needs to grow the heap while it holds the lock itself takes from the reserve, a range at the upper end
+//!   of user memory that the application cannot map, by moving one atomic bound.
+//!
+//! The lock is taken with some heap to spare, so the reserve is touched only in the odd case.
+
+use core::ops::{Deref, DerefMut, Range};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use mystikos_platform::sync::{Mutex, MutexGuard, Once};
+use mystikos_platform::{control, memory};
+
+use super::pages::{HostPages, Pages};
+use super::space::{page_up, AddressSpace, PAGE};
+use super::vma::{Kind, Prot};
+
+/// Address space of the application.
+pub type Space = AddressSpace<HostPages>;
+
+static SPACE: Once<Mutex<Space>> = Once::new();
+
+// Slot of the thread that holds the lock, plus one.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
+
+// What is left of the reserve.
+static RESERVE_START: AtomicU64 = AtomicU64::new(0);
+static RESERVE_END: AtomicU64 = AtomicU64::new(0);
+
+/// Least that the heap grows by.
+const CHUNK: u64 = 1 << 20;
+/// Least that the heap takes from the reserve.
+const RESERVE_CHUNK: u64 = 64 << 10;
+/// Heap that is to be at hand before the lock is taken.
+#[cfg(feature = "image")]
+const SPARE: usize = 128 << 10;
+
+/// The locked address space.
+pub struct Locked(Option<MutexGuard<'static, Space>>);
+
+impl Deref for Locked {
+    type Target = Space;
+    fn deref(&self) -> &Space {
+        self.0.as_ref().expect("held until dropped")
+    }
+}
+
+impl DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut Space {
+        self.0.as_mut().expect("held until dropped")
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let graves = self.take_graves();
+        HOLDER.store(0, Ordering::Relaxed);
+        self.0 = None;
+        drop(graves);
+    }
+}
+
+fn take() -> Locked {
+    let space = SPACE.get().expect("user memory used before it is set up");
+    let guard = space.lock();
+    HOLDER.store(control::slot() + 1, Ordering::Relaxed);
+    Locked(Some(guard))
+}
+
+/// Locks the address space.
+pub fn lock() -> Locked {
+    #[cfg(feature = "image")]
+    if memory::heap_usage().1 < SPARE {
+        grow(SPARE);
+    }
+    take()
+}
+
+/// Sets the address space up; the last part of user memory is kept back for the kernel.
+pub fn init(layout: &'static memory::Layout, zero_pages: bool, gap: u64) -> Range<u64> {
+    let user = layout.user.clone();
+    let size = user.end - user.start;
+    let reserve = super::space::page_down((size / 32).min(16 << 20));
+    let end = user.end - reserve;
+    RESERVE_START.store(end, Ordering::Relaxed);
+    RESERVE_END.store(user.end, Ordering::Release);
+    SPACE.call_once(|| {
+        Mutex::new(AddressSpace::new(
+            HostPages { zero_pages },
+            user.start..end,
+            layout.window.clone(),
+            end - gap,
+        ))
+    });
+    #[cfg(feature = "image")]
+    memory::set_heap_growth(grow);
+    user.start..end
+}
+
+/// Gives the heap at least `size` bytes more.
+#[cfg_attr(not(feature = "image"), allow(dead_code))]
+fn grow(size: usize) -> bool {
+    // The heap's own bookkeeping needs a little of what it is given.
+    let Some(size) = page_up((size as u64).saturating_add(PAGE)) else {
+        return false;
+    };
+    if HOLDER.load(Ordering::Relaxed) == control::slot() + 1 {
+        return grow_from_reserve(size);
+    }
+    grow_from_user_memory(size) || grow_from_reserve(size)
+}
+
+fn grow_from_user_memory(size: u64) -> bool {
+    let mut space = take();
+    // Larger steps as the heap grows, so that there are few of them; smaller ones when room is scarce.
+    let generous = (kernel_bytes(&space) / 4).clamp(CHUNK, 32 << 20);
+    let user = space.user();
+    for wanted in [size.max(generous), size.max(CHUNK), size] {
+        let Some(start) = space.vmas().room(wanted, user.start, user.end) else {
+            continue;
+        };
+        let range = start..start + wanted;
+        if space.pages().protect(start, wanted, Prot::RW).is_err() {
+            return false;
+        }
+        // The heap has the new pages before the mapping is noted, so noting it does not need to grow the heap.
+        claim(range.clone());
+        space.map_kernel(range, Prot::RW, Kind::Kernel);
+        return true;
+    }
+    false
+}
+
+fn grow_from_reserve(size: u64) -> bool {
+    let take_from = |start: u64, size: u64| {
+        let rest = start.checked_add(size)?;
+        (rest <= RESERVE_END.load(Ordering::Acquire)).then_some(rest)
+    };
+    for wanted in [size.max(RESERVE_CHUNK), size] {
+        let taken = RESERVE_START.fetch_update(Ordering::AcqRel, Ordering::Acquire, |start| {
+            take_from(start, wanted)
+        });
+        if let Ok(start) = taken {
+            let given = mystikos_platform::host::protect(start, wanted, Prot::RW.effective());
+            if given.is_err() {
+                return false;
+            }
+            claim(start..start + wanted);
+            return true;
+        }
+    }
+    false
+}
+
+fn claim(range: Range<u64>) {
+    #[cfg(feature = "image")]
+    memory::claim_heap(range);
+    #[cfg(not(feature = "image"))]
+    let _ = range;
+}
+
+/// Bytes of user memory that the kernel's heap has taken.
+pub fn kernel_bytes(space: &Space) -> u64 {
+    space
+        .vmas()
+        .iter()
+        .filter(|(_, vma)| vma.kind == Kind::Kernel)
+        .map(|(start, vma)| vma.end - start)
+        .sum()
+}
