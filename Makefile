@@ -13,7 +13,7 @@ JOBS ?= $(shell nproc)
 # What `make fuzz` spends on each target, in seconds.
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo test lint test-rust test-python bench fuzz build clean setup-build setup-test docs
+.PHONY: all demo test lint test-rust test-python soak bench fuzz build clean setup-build setup-test docs
 
 all: build
 
@@ -36,6 +36,10 @@ test-rust: setup-test
 
 test-python: setup-test build
 	$(BIN)/pytest -n $(JOBS)
+
+# Full-size runs that take minutes: a 2 GiB directory in less than 200 MiB of memory.
+soak: build setup-test
+	$(BIN)/pytest -m soak
 
 bench: build setup-test
 	$(BIN)/python -m benchmarks

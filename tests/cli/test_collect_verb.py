@@ -105,7 +105,7 @@ def test_an_interrupted_collect_leaves_nothing(home: Path) -> None:
         [sys.executable, "-m", "mystikos", "collect", "./hello", "-o", "appdir", "--include", "large"]
     )
     deadline = time.monotonic() + 20
-    while not list(home.glob(".appdir.*")) and time.monotonic() < deadline:
+    while not list(home.glob(".myst-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     child.terminate()
 

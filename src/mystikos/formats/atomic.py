@@ -166,7 +166,7 @@ def _name(descriptor: int, path: Path) -> None:
 
 
 def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.tmp")
+    return target.with_name(f".myst-{secrets.token_hex(8)}.tmp")
 
 
 def _remove_tree(directory: Path) -> None:

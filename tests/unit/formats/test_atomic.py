@@ -77,6 +77,14 @@ def test_a_failing_block_leaves_the_old_file_and_nothing_else(
     assert _names(tmp_path) == ["out"]
 
 
+@pytest.mark.usefixtures("either_way")
+def test_a_name_may_be_as_long_as_names_may_be(tmp_path: Path) -> None:
+    with atomic_output(tmp_path / ("ä" * 127)) as file:
+        file.write(b"x")
+
+    assert (tmp_path / ("ä" * 127)).read_bytes() == b"x"
+
+
 def test_a_symbolic_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real")
