@@ -12,6 +12,8 @@
 //! * [`errno`]: error numbers.
 
 #![no_std]
+// Hosted unit tests of the kernel link this crate without the parts that only the image has.
+#![cfg_attr(not(feature = "image"), allow(dead_code, unused_imports, unused_macros))]
 
 extern crate alloc;
 
