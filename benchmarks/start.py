@@ -43,7 +43,7 @@ def _hello(directory: Path) -> Result:
 
 def _python(directory: Path) -> Result:
     appdir = directory / "python.d"
-    command = ["myst", "collect", _PYTHON, "--python-minimal", "-o", str(appdir)]
+    command = ["myst", "collect", _PYTHON, "--python", "core", "-o", str(appdir)]
     subprocess.run(command, check=True, capture_output=True)
     application = os.path.realpath(_PYTHON)
     packaged = package(appdir, directory / "python.package", application, MemorySize="256m")

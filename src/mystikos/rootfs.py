@@ -277,7 +277,7 @@ def scan(appdir: Path) -> RootFs:
             problems.append(f"{printable(folder)}: cannot be read ({error.strerror})")
 
     if problems:
-        raise _refused(str(appdir), problems)
+        raise _refused(str(appdir), problems, "remove what is listed, or make it readable")
     return _assemble(nodes)
 
 
@@ -383,11 +383,9 @@ def _problem(path: bytes, mode: int, size: int) -> str | None:
     return None
 
 
-def _refused(where: str, problems: list[str]) -> RootFsError:
+def _refused(where: str, problems: list[str], hint: str) -> RootFsError:
     listed = "".join(f"\n  {problem}" for problem in sorted(problems))
-    return RootFsError(
-        where, f"cannot become a root file system:{listed}", hint="remove what is listed, or make it readable"
-    )
+    return RootFsError(where, f"cannot become a root file system:{listed}", hint=hint)
 
 
 def _archive_nodes(reader: _FileReader, name: str) -> Iterator[_Node]:
@@ -403,20 +401,17 @@ def _archive_nodes(reader: _FileReader, name: str) -> Iterator[_Node]:
     problems += _parent_problems(members)
     groups = _groups(members, problems)
     if problems:
-        raise _refused(name, problems)
+        raise _refused(name, problems, "archives of a whole directory are made by: find . | cpio -o -H newc")
 
-    for path in _missing_parents(members):
-        yield _Node(path, stat.S_IFDIR | 0o755)
+    if b"." not in members:
+        yield _Node(b".", stat.S_IFDIR | 0o755)
     for path, member in members.items():
         yield _archive_node(reader, name, path, member, groups.get(_group(member.header)))
 
 
 def _tree_path(raw: bytes) -> bytes:
     """*raw* without the ``./`` that ``find . | cpio -o`` leaves in front."""
-    path = raw
-    while path.startswith(b"./"):
-        path = path[2:]
-    return path or b"."
+    return raw.removeprefix(b"./") or b"."
 
 
 def _archive_problem(path: bytes, header: cpio.Header, seen: dict[bytes, cpio.Member]) -> str | None:
@@ -440,29 +435,22 @@ def _archive_problem(path: bytes, header: cpio.Header, seen: dict[bytes, cpio.Me
     return _problem(path, header.mode, header.size)
 
 
-def _parents(path: bytes) -> Iterator[bytes]:
-    """The directories above *path*, the root last."""
-    while b"/" in path:
-        path = path.rpartition(b"/")[0]
-        yield path
-    yield b"."
+def _parent(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0] or b"."
 
 
-def _parent_problems(members: dict[bytes, cpio.Member]) -> list[str]:
-    problems = []
+def _parent_problems(members: dict[bytes, cpio.Member]) -> Iterator[str]:
+    """Names whose directory is not one: with none of these, all of them make one tree."""
     for path in members:
-        for parent in _parents(path) if path != b"." else ():
-            above = members.get(parent)
-            if above is None or stat.S_ISDIR(above.header.mode):
-                continue
+        parent = _parent(path)
+        above = members.get(parent)
+        if above is not None and stat.S_ISDIR(above.header.mode):
+            continue
+        if above is not None:
             what = "a symbolic link" if stat.S_ISLNK(above.header.mode) else "not a directory"
-            problems.append(f"{printable(path)}: goes through {printable(parent)}, which is {what}")
-    return problems
-
-
-def _missing_parents(members: dict[bytes, cpio.Member]) -> list[bytes]:
-    wanted = {parent for path in members if path != b"." for parent in _parents(path)} | {b"."}
-    return sorted(wanted - members.keys())
+            yield f"{printable(path)}: goes through {printable(parent)}, which is {what}"
+        elif parent != b".":
+            yield f"{printable(path)}: its directory {printable(parent)} is not in the archive"
 
 
 def _group(header: cpio.Header) -> Hashable:

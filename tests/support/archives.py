@@ -30,9 +30,17 @@ HOSTILE = {
         archive(member(b"l", b"/tmp", mode=_LINK), member(b"l/x", b"x")),
         "l/x: goes through l, which is a symbolic link",
     ),
-    "link after the file, directory left out": (
+    "file through a link that comes later": (
+        archive(member(b"l/x", b"x"), member(b"l", b"/tmp", mode=_LINK)),
+        "l/x: goes through l, which is a symbolic link",
+    ),
+    "directory left out": (
         archive(member(b"l/a/x", b"x"), member(b"l", b"/tmp", mode=_LINK)),
-        "l/a/x: goes through l, which is a symbolic link",
+        "l/a/x: its directory l/a is not in the archive",
+    ),
+    "directory through a link": (
+        archive(member(b"l", b"/tmp", mode=_LINK), member(b"l/a", mode=_FOLDER), member(b"l/a/x", b"x")),
+        "l/a: goes through l, which is a symbolic link",
     ),
     "file as folder": (
         archive(member(b"f", b"x"), member(b"f/x", b"x")),
