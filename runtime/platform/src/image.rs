@@ -74,6 +74,16 @@ global_asm!(
     "2: ret",
 );
 
+// Parts of `alloc` come compiled for unwinding and name these. A panic ends the kernel at once, so nothing unwinds.
+global_asm!(
+    ".globl _Unwind_Resume, rust_eh_personality",
+    ".type _Unwind_Resume, @function",
+    ".type rust_eh_personality, @function",
+    "_Unwind_Resume:",
+    "rust_eh_personality:",
+    "ud2",
+);
+
 struct Heap(Mutex<Talc<ErrOnOom>>);
 
 #[global_allocator]

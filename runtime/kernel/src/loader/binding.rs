@@ -22,8 +22,10 @@ use crate::{Errno, Result};
 
 /// Bytes of the jump.
 const JUMP: usize = 5;
-/// Bytes of a stub without the displaced instructions: `lea`, `jmp gs:`, `jmp`.
-const STUB: usize = 7 + 8 + 5;
+/// Bytes of `lea rcx, [rip + …]`.
+const LEA: usize = 7;
+/// Bytes of `jmp gs:[gate]`.
+const GATE_JUMP: usize = 8;
 
 /// The binding table.
 pub struct Bindings<'a> {
@@ -126,24 +128,48 @@ fn original(site: &BoundSite) -> ([u8; 26], usize) {
     (bytes, before + 2 + after)
 }
 
+// The `syscall` itself stays where it is, because what is displaced before it makes room enough.
+fn keeps_syscall(site: &BoundSite) -> bool {
+    usize::from(site.before) >= JUMP && site.after == 0
+}
+
+fn stub_size(site: &BoundSite) -> usize {
+    match keeps_syscall(site) {
+        true => usize::from(site.before) + LEA + GATE_JUMP,
+        false => usize::from(site.before) + LEA + GATE_JUMP + usize::from(site.after) + JUMP,
+    }
+}
+
 // Appends the stub at address `at` for a site at address `site_at`, and gives the jump to it. `None` when out of reach.
+//
+// Where the `syscall` stays, the gate is told the program's own return address, so that signal frames show what they show
+// on Linux and a restarted call runs the `syscall` itself; elsewhere it is the address after the gate's jump
+// (docs/design/decisions/0005-syscall-binding.md).
 fn assemble(stubs: &mut Vec<u8>, at: u64, site: &BoundSite, site_at: u64) -> Option<[u8; JUMP]> {
     let before = usize::from(site.before);
     let after = usize::from(site.after);
-    let size = (STUB + before + after) as u64;
-    let there = displacement(site_at + JUMP as u64, at)?;
-    let back = displacement(at + size, site_at + u64::from(site.return_delta))?;
+    let go_on = site_at + u64::from(site.return_delta);
+    let after_lea = at + (before + LEA) as u64;
+    let to_stub = displacement(site_at + JUMP as u64, at)?;
+    let back = displacement(at + stub_size(site) as u64, go_on)?;
+    let returns_to = match keeps_syscall(site) {
+        true => displacement(after_lea, go_on)?,
+        false => (GATE_JUMP as i32).to_le_bytes(),
+    };
 
     stubs.extend_from_slice(&site.code[..before]);
-    stubs.extend_from_slice(&[0x48, 0x8d, 0x0d, 8, 0, 0, 0]); // lea rcx, [rip + 8]
+    stubs.extend_from_slice(&[0x48, 0x8d, 0x0d]); // lea rcx, [rip + …]
+    stubs.extend_from_slice(&returns_to);
     stubs.extend_from_slice(&[0x65, 0xff, 0x24, 0x25]); // jmp gs:[gate]
     stubs.extend_from_slice(&(GS_GATE as u32).to_le_bytes());
-    stubs.extend_from_slice(&site.code[before..before + after]);
-    stubs.push(0xe9);
-    stubs.extend_from_slice(&back);
+    if !keeps_syscall(site) {
+        stubs.extend_from_slice(&site.code[before..before + after]);
+        stubs.push(0xe9);
+        stubs.extend_from_slice(&back);
+    }
 
     let mut jump = [0xe9; JUMP];
-    jump[1..].copy_from_slice(&there);
+    jump[1..].copy_from_slice(&to_stub);
     Some(jump)
 }
 
@@ -173,7 +199,7 @@ pub fn bind(
     if sites.is_empty() {
         return Ok(None);
     }
-    let most: usize = sites.iter().map(|s| STUB + displaced(s) - 2).sum();
+    let most: usize = sites.iter().map(stub_size).sum();
     let size = page_up(most as u64).ok_or(Errno::ENOMEM)?;
     let Some(area) = reserve(range, size) else {
         return Ok(None);
@@ -365,6 +391,18 @@ mod tests {
         assert_eq!(stubs[23], 0xe9);
         let back = i32::from_le_bytes(stubs[24..28].try_into().unwrap());
         assert_eq!(0x20000 + 28 + i64::from(back), 0x10010 + 10);
+    }
+
+    #[test]
+    fn where_the_syscall_stays_the_gate_is_told_the_programs_own_return_address() {
+        let mut stubs = Vec::new();
+        let site = site(0x10, &[0xb8, 1, 0, 0, 0], &[]);
+        assemble(&mut stubs, 0x20000, &site, 0x10010).unwrap();
+        assert_eq!(stubs.len(), 5 + 7 + 8);
+        assert_eq!(&stubs[5..8], &[0x48, 0x8d, 0x0d]);
+        let to = i32::from_le_bytes(stubs[8..12].try_into().unwrap());
+        assert_eq!(0x20000 + 12 + i64::from(to), 0x10010 + 7);
+        assert_eq!(&stubs[12..], &[0x65, 0xff, 0x24, 0x25, 8, 0, 0, 0]);
     }
 
     #[test]

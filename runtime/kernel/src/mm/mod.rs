@@ -11,8 +11,10 @@
 //! * [`mapping`]: mmap(2) and what follows from it: files, binding, shared windows.
 //! * [`remap`]: moving and resizing, mremap(2).
 //! * [`shared`]: shared mappings of files, coherent with read(2) and write(2).
+//! * [`fault`]: what was wrong with an access that faulted.
 //! * [`lock`]: the lock, and how the kernel's heap grows.
 
+pub mod fault;
 pub mod lock;
 pub mod mapping;
 pub mod pages;
@@ -73,34 +75,6 @@ pub fn stack_for_main(executable: bool) -> Result<u64> {
     stack.kind = Kind::Stack;
     mapping::map(stack)?;
     Ok(whole + PAGE + size)
-}
-
-/// What a page fault of the application means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// SIGSEGV, SEGV_MAPERR: nothing is mapped there.
-    Unmapped,
-    /// SIGSEGV, SEGV_ACCERR: the mapping does not allow the access.
-    Access,
-    /// SIGBUS, BUS_ADRERR: the page lies beyond the end of its file.
-    Bus,
-    /// The page has become accessible meanwhile: run the instruction again.
-    Retry,
-}
-
-/// Tells what a page fault at `address` means.
-pub fn fault_kind(address: u64) -> FaultKind {
-    let beyond = match lock::lock().vmas().find(address) {
-        Some((_, vma)) if vma.kind != Kind::Kernel => vma.state.contains(State::BEYOND),
-        _ => return FaultKind::Unmapped,
-    };
-    match beyond {
-        false => FaultKind::Access,
-        true => match mapping::grow_with_file(address) {
-            Ok(true) => FaultKind::Retry,
-            _ => FaultKind::Bus,
-        },
-    }
 }
 
 /// One line of /proc/self/maps.
