@@ -32,7 +32,7 @@ lint: setup-test $(VENV)/.ready
 	    cargo clippy --locked -p mystikos-$$crate --bins --features image -- -D warnings; done
 
 test-rust: setup-test
-	cd runtime && cargo test --locked --release --target x86_64-unknown-linux-gnu
+	cd runtime && cargo test --locked
 
 test-python: setup-test build
 	$(BIN)/pytest -n $(JOBS)

@@ -13,7 +13,10 @@
 
 #![no_std]
 // Hosted unit tests of the kernel link this crate without the parts that only the image has.
-#![cfg_attr(not(feature = "image"), allow(dead_code, unused_imports, unused_macros))]
+#![cfg_attr(
+    not(feature = "image"),
+    allow(dead_code, unused_imports, unused_macros)
+)]
 
 extern crate alloc;
 
