@@ -17,6 +17,8 @@
 pub mod fault;
 pub mod lock;
 pub mod mapping;
+#[cfg(test)]
+mod model;
 pub mod pages;
 pub mod remap;
 pub mod shared;
