@@ -68,5 +68,5 @@ def _measuring_speed(content: _Repeated) -> float:
     region = Region(Kind.ROOTFS, 0, content.size // PAGE, REG_R, True, Slice(Section.ROOTFS, 0, content.size))
     enclave = Enclave(2 * content.size, False, (region,))
     start = time.perf_counter()
-    measure(enclave, {Section.ROOTFS: content}, digests=False)
+    measure(enclave, {Section.ROOTFS: content})
     return content.size / (time.perf_counter() - start)

@@ -58,38 +58,35 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Measurement:
-    """MRENCLAVE, and per region the SHA-256 of its bytes (zeros where it has none)."""
+    """MRENCLAVE, and how it came about: what it would be if the enclave ended after each of its regions.
+
+    Where two traces part is the first region that differs.
+    """
 
     mrenclave: bytes
-    digests: tuple[bytes, ...]
+    trace: tuple[bytes, ...]
 
 
 def measure(
     enclave: Enclave,
     contents: Mapping[Section, Content],
     *,
-    digests: bool = True,
     progress: Progress | None = None,
 ) -> Measurement:
-    """Fold an enclave into its MRENCLAVE, reading every measured byte once and in ascending order.
-
-    ``digests`` asks also for the regions' own digests, which costs about as much again.
-    """
-    with _Hasher() as records, _Hasher() as bytes_of_region:
+    """Fold an enclave into its MRENCLAVE, reading every measured byte once and in ascending order."""
+    with _Hasher() as records:
         records.update(_ECREATE.pack(b"ECREATE\0", enclave.ssa_frame_pages, enclave.size))
         batches = itertools.cycle([_Batch() for _ in range(_BATCHES)])
-        found = []
+        trace = []
         for region in enclave.regions:
             if not region.measured:
                 _add_only(region, records)
             for offset, batch in _batches(region, contents, batches):
                 batch.waits_for(records.update(batch.records(region.offset + offset, region.secinfo)))
-                if digests and isinstance(region.source, Slice):
-                    batch.waits_for(bytes_of_region.update(batch.content))
                 if progress:
                     progress(batch.size)
-            found.append(bytes_of_region.finish())
-        return Measurement(records.finish(), tuple(found))
+            trace.append(records.digest())
+        return Measurement(records.digest().result(), tuple(digest.result() for digest in trace))
 
 
 class _Hasher:
@@ -97,7 +94,6 @@ class _Hasher:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._untouched = True
         self._executor = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
@@ -108,17 +104,11 @@ class _Hasher:
 
     def update(self, buffer: bytes | memoryview) -> Future[None]:
         """Hash ``buffer`` after those before; it must not change until that is done."""
-        self._untouched = False
         return self._executor.submit(self._hash.update, buffer)
 
-    def finish(self) -> bytes:
-        """The digest of everything since the last time; 32 zero bytes when that is nothing."""
-        if self._untouched:
-            return bytes(32)
-        digest = self._executor.submit(self._hash.digest).result()
-        self._hash = hashlib.sha256()
-        self._untouched = True
-        return digest
+    def digest(self) -> Future[bytes]:
+        """The digest of everything up to here; more can follow."""
+        return self._executor.submit(self._hash.digest)
 
 
 class _Batch:
@@ -158,11 +148,6 @@ class _Batch:
     @property
     def full(self) -> bool:
         return self.size == _BATCH_SIZE
-
-    @property
-    def content(self) -> memoryview:
-        """The bytes that were taken."""
-        return self._bytes[: self.size]
 
     def records(self, first: int, secinfo: int) -> memoryview:
         """What the pages append, the first being at offset ``first``: EADD, then sixteen times EEXTEND."""

@@ -74,7 +74,7 @@ class PackageWriter:
                 raise PackageError(
                     section.elf_name, f"{self._position - place.offset} bytes", expected=f"{place.size}"
                 )
-        packed = descriptor_format.encode(Descriptor(enclave, measurement.digests, signature.pack()))
+        packed = descriptor_format.encode(Descriptor(enclave, measurement.trace, signature.pack()))
         self._add(Section.ENCLAVE, BytesContent(packed))
 
         strings, headers = self._launcher.section_table(self._placed, self._position)
@@ -180,7 +180,7 @@ class Package:
     path: Path
     sections: Mapping[Section, Place]
     enclave: Enclave
-    digests: tuple[bytes, ...]
+    trace: tuple[bytes, ...]
     sigstruct: Sigstruct
     parameters: Parameters
     _file: memoryview = field(repr=False)
@@ -228,7 +228,7 @@ def unpack(path: Path) -> Package:
         raise _not_a_package(path, f".mystenc: SIGSTRUCT: {exc}") from exc
     except ParametersError as exc:
         raise _not_a_package(path, f".mystconfig: {exc}") from exc
-    return Package(path, sections, decoded.enclave, decoded.digests, signature, parameters, data)
+    return Package(path, sections, decoded.enclave, decoded.trace, signature, parameters, data)
 
 
 def _not_a_package(path: Path, found: str) -> PackageError:

@@ -107,18 +107,20 @@ def verify(package: Package) -> Report:
 
 
 def _measurement(package: Package, measured: measurement.Measurement) -> str | None:
-    damaged = [
-        f"{region.source.section.elf_name} (region {region.kind.name} at {region.offset:#x})"
-        for region, stored, found in zip(
-            package.enclave.regions, package.digests, measured.digests, strict=True
-        )
-        if isinstance(region.source, Slice) and stored != found
-    ]
+    first = next(_parted(package, measured), None)
     signed = package.sigstruct.enclave_hash
     if measured.mrenclave != signed:
-        where = f"; changed: {', '.join(damaged)}" if damaged else ""
+        where = f"; first changed: {first}" if first else ""
         return f"MRENCLAVE is {measured.mrenclave.hex()}, signed was {signed.hex()}{where}"
-    return f"wrong diagnostic digest of {', '.join(damaged)}" if damaged else None
+    return f"the descriptor's trace is not that of the measurement, from {first} on" if first else None
+
+
+def _parted(package: Package, measured: measurement.Measurement) -> Iterator[str]:
+    """The regions after which the stored trace and the one found differ."""
+    for region, stored, found in zip(package.enclave.regions, package.trace, measured.trace, strict=True):
+        if stored != found:
+            section = f"{region.source.section.elf_name}, " if isinstance(region.source, Slice) else ""
+            yield f"{section}region {region.kind.name} at {region.offset:#x}"
 
 
 def _signature(package: Package) -> str | None:

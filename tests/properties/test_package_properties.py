@@ -105,7 +105,7 @@ def test_arbitrary_bytes_are_no_descriptor_sigstruct_or_parameter_page(content: 
 def test_descriptor_and_parameters_round_trip(package: Path) -> None:
     found = unpack(package)
     stored = bytes(found.section(Section.ENCLAVE))
-    assert descriptor.encode(Descriptor(found.enclave, found.digests, found.sigstruct.pack())) == stored
+    assert descriptor.encode(Descriptor(found.enclave, found.trace, found.sigstruct.pack())) == stored
     assert found.parameters.page() == bytes(found.section(Section.CONFIG)[:4096])
 
 

@@ -102,7 +102,6 @@ BAD_PACKAGES: dict[str, tuple[Change, str]] = {
     "region of bytes beyond its section": (region(_abi.KIND_ROOTFS, 40, "<Q", 1 << 40), "takes bytes beyond"),
     "region with more bytes than pages": (region(_abi.KIND_ROOTFS, 48, "<Q", 1 << 40), "pages for"),
     "content that is not measured": (region(_abi.KIND_ROOTFS, 28, "<I", 0), "not measured"),
-    "zero pages with a digest": (region(_abi.KIND_USER, 96, "<B", 1), "digest"),
     "zero pages with a TCS field": (region(_abi.KIND_USER, 56, "<Q", 1), "must be zero"),
     "TCS that is not measured": (region(_abi.KIND_TCS, 28, "<I", 0), "one measured page"),
     "TCS of two pages": (region(_abi.KIND_TCS, 8, "<Q", 2), "one measured page|ends"),

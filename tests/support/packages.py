@@ -117,7 +117,7 @@ class PackageForge:
         return self.put(
             Section.ENCLAVE,
             0,
-            descriptor.encode(Descriptor(found.enclave, measured.digests, signed.pack())),
+            descriptor.encode(Descriptor(found.enclave, measured.trace, signed.pack())),
         )
 
     def truncate(self, size: int) -> PackageForge:

@@ -39,14 +39,12 @@ def test_valid_packages_of_other_settings_pass(tmp_path: Path, settings: dict[st
     assert failed(verify(unpack(packages.make(tmp_path, **settings)))) == []
 
 
-@pytest.mark.parametrize("section", [s for s in Section if s not in (Section.ENCLAVE, Section.CONFIG)])
+@pytest.mark.parametrize("section", [Section.KERNEL, Section.CRT, Section.BINDINGS, Section.ROOTFS])
 def test_a_flipped_bit_is_told_with_its_section(package: Path, tmp_path: Path, section: Section) -> None:
     forge = PackageForge.of(package)
-    if not forge.package.sections[section].size:
-        pytest.skip(f"{section.elf_name} is empty in this package")
     report = verify(unpack(forge.flip(section, 0x1000 if section is Section.KERNEL else 1).write(tmp_path)))
     assert "measurement" in failed(report)
-    assert f"changed: {section.elf_name}" in problem(report, "measurement")
+    assert f"first changed: {section.elf_name}, " in problem(report, "measurement")
 
 
 def test_content_changed_and_signed_by_another_key_is_consistent_but_has_another_signer(

@@ -146,7 +146,7 @@ pub struct RegionRecord {
     pub nssa: u32,
     /// Zero.
     pub reserved: u32,
-    /// SHA-256 of the content, for diagnosis only.
+    /// What MRENCLAVE would be if the enclave ended after this region: for diagnosis only.
     pub digest: [u8; 32],
 }
 

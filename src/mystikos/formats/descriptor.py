@@ -218,13 +218,13 @@ class Enclave:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """The decoded section: the enclave, a digest per region (zeros where there is none), the SIGSTRUCT.
+    """The decoded section: the enclave, the trace of its measurement (a digest per region), the SIGSTRUCT.
 
-    The digests tell *which* region was damaged; they prove nothing.
+    The trace tells *which* region was damaged; it proves nothing.
     """
 
     enclave: Enclave
-    digests: tuple[bytes, ...]
+    trace: tuple[bytes, ...]
     sigstruct: bytes
 
 
@@ -260,7 +260,7 @@ def encode(descriptor: Descriptor) -> bytes:
         bytes(8),
         _NO_DIGEST,
     )
-    records = [_encode_region(r, d) for r, d in zip(enclave.regions, descriptor.digests, strict=True)]
+    records = [_encode_region(r, d) for r, d in zip(enclave.regions, descriptor.trace, strict=True)]
     whole = bytearray(b"".join([header, *records, descriptor.sigstruct]))
     whole[_DIGEST_OFFSET : _DIGEST_OFFSET + 32] = hashlib.sha256(whole).digest()
     return bytes(whole)
@@ -347,6 +347,4 @@ def _decode_region(index: int, record: bytes) -> tuple[Region, bytes]:
 
     if zero or _encode_region(region, digest) != record:
         raise DescriptorError(f"region record {index}: fields that must be zero are not")
-    if digest != _NO_DIGEST and not isinstance(source, Slice):
-        raise DescriptorError(f"region record {index}: a digest of bytes that it does not have")
     return region, digest
