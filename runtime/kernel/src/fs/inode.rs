@@ -189,19 +189,18 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::EPERM)
     }
 
-    /// Makes a file without a name (O_TMPFILE).
-    fn create_unnamed(&self, _here: &Arc<Dentry>, _new: NewFile) -> Result<Arc<Dentry>> {
+    /// Makes a file without a name (O_TMPFILE); `linkable` if it may be given one.
+    fn create_unnamed(
+        &self,
+        _here: &Arc<Dentry>,
+        _new: NewFile,
+        _linkable: bool,
+    ) -> Result<Arc<Dentry>> {
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// Gives an existing file another name in a directory. `unnamed`: a file whose last name is gone may have one.
-    fn link(
-        &self,
-        _here: &Arc<Dentry>,
-        _name: &[u8],
-        _old: &Arc<Dentry>,
-        _unnamed: bool,
-    ) -> Result<()> {
+    /// Gives an existing file another name in a directory.
+    fn link(&self, _here: &Arc<Dentry>, _name: &[u8], _old: &Arc<Dentry>) -> Result<()> {
         Err(Errno::EPERM)
     }
 

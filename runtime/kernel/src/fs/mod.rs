@@ -6,6 +6,7 @@
 //! * [`path`]: path resolution, working directory.
 //! * [`open`]: opening files by name.
 //! * [`names`]: making, removing and renaming files.
+//! * [`attributes`]: owners, permissions, times.
 //! * [`dentry`], [`inode`]: names, and what a file system provides for each file.
 //! * [`ramfs`], [`cpio`]: the root file system, from the measured image.
 //! * [`dev`]: device files.
@@ -14,6 +15,7 @@
 //! * [`stream`]: the host's standard streams as files.
 //! * [`terminal`]: ioctls on them.
 
+pub mod attributes;
 pub mod clock;
 pub mod cpio;
 pub mod dentry;
@@ -89,5 +91,5 @@ pub fn open_file(context: &FsContext, path: &[u8], flags: u32, mode: u32) -> Res
         mode,
         rules: path::Rules::empty(),
     };
-    open::open(context, &context.cwd, path, request)
+    open::find(context, &context.cwd, path, request)?.open()
 }

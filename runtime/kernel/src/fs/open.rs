@@ -97,14 +97,32 @@ impl Request {
     }
 }
 
-/// Opens what a path names, from `base` if it is relative. Waiting (for the other end of a FIFO) is left to the caller's
-/// file: nothing of the context is held then.
-pub fn open(
+/// A file that was found or made, and may be opened.
+pub struct Found {
+    dentry: Arc<Dentry>,
+    request: Request,
+}
+
+impl Found {
+    /// Opens it. This may wait (for the other end of a FIFO), so no lock may be held.
+    pub fn open(self) -> Result<Arc<OpenFile>> {
+        let flags = self.request.flags & !flag::CREATION;
+        let dentry = self.dentry;
+        let file = match self.request.has(flag::PATH) {
+            true => dentry.clone(),
+            false => dentry.inode.open(&dentry, self.request.flags)?,
+        };
+        Ok(OpenFile::named(dentry, file, flags))
+    }
+}
+
+/// Finds what a path names, from `base` if it is relative, makes it if asked, and checks that it may be opened.
+pub fn find(
     context: &FsContext,
     base: &Arc<Dentry>,
     path: &[u8],
     request: Request,
-) -> Result<Arc<OpenFile>> {
+) -> Result<Found> {
     let request = request.checked()?;
     let follow = !request.has(flag::NOFOLLOW) && !request.has(flag::CREAT | flag::EXCL);
     let walked = context.walk(base, path, follow, request.rules)?;
@@ -116,25 +134,13 @@ pub fn open(
     } else {
         (walked.existing()?, false)
     };
-    if created {
-        return finish(dentry, request);
+    if !created {
+        check(context, &dentry, request)?;
+        if request.has(flag::TRUNC) && dentry.inode.kind() == Kind::Regular {
+            dentry.inode.truncate(0)?;
+        }
     }
-    check(context, &dentry, request)?;
-    if request.has(flag::TRUNC) && dentry.inode.kind() == Kind::Regular {
-        dentry.inode.truncate(0)?;
-    }
-    finish(dentry, request)
-}
-
-/// Opens a file that was reached in another way than by its path.
-pub fn reopen(
-    context: &FsContext,
-    dentry: &Arc<Dentry>,
-    request: Request,
-) -> Result<Arc<OpenFile>> {
-    let request = request.checked()?;
-    check(context, dentry, request)?;
-    finish(dentry.clone(), request)
+    Ok(Found { dentry, request })
 }
 
 /// O_CREAT: the file is made unless it is there; tells whether it was.
@@ -189,14 +195,17 @@ fn open_unnamed(
     context: &FsContext,
     directory: Arc<Dentry>,
     request: Request,
-) -> Result<Arc<OpenFile>> {
+) -> Result<Found> {
     if directory.inode.kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
     context.permits(&directory, permission::WRITE | permission::EXECUTE)?;
     let new = new_file(context, What::Regular, request.mode);
-    let dentry = directory.inode.create_unnamed(&directory, new)?;
-    finish(dentry, request)
+    let linkable = !request.has(flag::EXCL);
+    let dentry = directory
+        .inode
+        .create_unnamed(&directory, new, linkable)?;
+    Ok(Found { dentry, request })
 }
 
 /// What may not be opened so (`may_open` of Linux).
@@ -237,13 +246,4 @@ fn check(context: &FsContext, dentry: &Arc<Dentry>, request: Request) -> Result<
         }
     }
     Ok(())
-}
-
-fn finish(dentry: Arc<Dentry>, request: Request) -> Result<Arc<OpenFile>> {
-    let flags = request.flags & !flag::CREATION;
-    let file = match request.has(flag::PATH) {
-        true => dentry.clone(),
-        false => dentry.inode.open(&dentry, request.flags)?,
-    };
-    Ok(OpenFile::named(dentry, file, flags))
 }

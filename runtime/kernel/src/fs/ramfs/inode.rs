@@ -15,6 +15,7 @@ use crate::fs::file::{File, SharedRange, Stat};
 use crate::fs::inode::{mode, Changes, FsInfo, Inode, Kind, Listed, Lister, NewFile, Target};
 use crate::fs::inode::{Time, What, RENAME_EXCHANGE, RENAME_NOREPLACE};
 use crate::fs::io::{Sink, Source};
+use crate::fs::pipe::Fifo;
 use crate::fs::{clock, dev};
 use crate::{Errno, Result};
 
@@ -33,6 +34,8 @@ struct Attributes {
     uid: u32,
     gid: u32,
     nlink: u32,
+    /// Made without a name, and may be given one (O_TMPFILE without O_EXCL).
+    linkable: bool,
     atime: Time,
     mtime: Time,
     ctime: Time,
@@ -46,7 +49,8 @@ enum Content {
     Directory(RwLock<Directory>),
     Symlink(Box<[u8]>),
     Device(u64),
-    Plain,
+    Fifo(Fifo),
+    Socket,
 }
 
 impl RamInode {
@@ -58,8 +62,8 @@ impl RamInode {
             What::Symlink(to) => (Kind::Symlink, Content::Symlink(to.into_boxed_slice()), 1),
             What::CharDevice(device) => (Kind::CharDevice, Content::Device(device), 1),
             What::BlockDevice(device) => (Kind::BlockDevice, Content::Device(device), 1),
-            What::Fifo => (Kind::Fifo, Content::Plain, 1),
-            What::Socket => (Kind::Socket, Content::Plain, 1),
+            What::Fifo => (Kind::Fifo, Content::Fifo(Fifo::default()), 1),
+            What::Socket => (Kind::Socket, Content::Socket, 1),
         };
         let owner = (new.mode & 0o7777, new.uid, new.gid);
         Self::make(fs, kind, owner, nlink, clock::now(), content)
@@ -121,6 +125,7 @@ impl RamInode {
                 uid,
                 gid,
                 nlink,
+                linkable: false,
                 atime: time,
                 mtime: time,
                 ctime: time,
@@ -299,7 +304,7 @@ impl Inode for RamInode {
             }
             Content::Symlink(to) => (attributes.nlink.into(), to.len() as u64, 0, 0),
             Content::Device(device) => (attributes.nlink.into(), 0, 0, *device),
-            Content::Plain => (attributes.nlink.into(), 0, 0, 0),
+            Content::Fifo(_) | Content::Socket => (attributes.nlink.into(), 0, 0, 0),
         };
         Ok(Stat {
             dev: self.fs.info.dev,
@@ -354,22 +359,22 @@ impl Inode for RamInode {
         Ok(dentry)
     }
 
-    fn create_unnamed(&self, _here: &Arc<Dentry>, new: NewFile) -> Result<Arc<Dentry>> {
+    fn create_unnamed(
+        &self,
+        here: &Arc<Dentry>,
+        new: NewFile,
+        linkable: bool,
+    ) -> Result<Arc<Dentry>> {
         let inode = self.inherit(new);
         inode.set_unlinked();
+        inode.attributes.write().linkable = linkable;
         let name = alloc::format!("#{}", inode.ino);
-        let dentry = Dentry::new(_here.clone(), name.as_bytes(), inode);
+        let dentry = Dentry::new(here.clone(), name.as_bytes(), inode);
         dentry.set_removed();
         Ok(dentry)
     }
 
-    fn link(
-        &self,
-        here: &Arc<Dentry>,
-        name: &[u8],
-        old: &Arc<Dentry>,
-        unnamed: bool,
-    ) -> Result<()> {
+    fn link(&self, here: &Arc<Dentry>, name: &[u8], old: &Arc<Dentry>) -> Result<()> {
         let names = self.directory()?;
         Self::check_name(name)?;
         let inode = self.own(old).map_err(|_| Errno::EXDEV)?;
@@ -383,10 +388,13 @@ impl Inode for RamInode {
         if inode.kind == Kind::Directory {
             return Err(Errno::EPERM);
         }
-        match inode.attributes.read().nlink {
-            0 if !unnamed => return Err(Errno::ENOENT),
-            u32::MAX => return Err(Errno::EMLINK),
-            _ => {}
+        {
+            let attributes = inode.attributes.read();
+            match attributes.nlink {
+                0 if !attributes.linkable => return Err(Errno::ENOENT),
+                u32::MAX => return Err(Errno::EMLINK),
+                _ => {}
+            }
         }
         let dentry = Dentry::new(here.clone(), name, old.inode.clone());
         names.write().insert(name, dentry)?;
@@ -516,7 +524,8 @@ impl Inode for RamInode {
             Content::Regular { .. } | Content::Directory(_) => Ok(here.clone()),
             Content::Symlink(_) => Err(Errno::ELOOP),
             Content::Device(device) => dev::open(self.kind, *device, flags),
-            Content::Plain => Err(Errno::ENXIO),
+            Content::Fifo(fifo) => fifo.open(flags),
+            Content::Socket => Err(Errno::ENXIO),
         }
     }
 
