@@ -270,5 +270,6 @@ impl OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         self.file.closed(self);
+        super::lock::description_dropped(self);
     }
 }

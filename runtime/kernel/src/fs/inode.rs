@@ -303,6 +303,11 @@ pub trait Inode: Any + Send + Sync {
         Ok(())
     }
 
+    /// Part of it is mapped shared.
+    fn is_mapped_shared(&self) -> bool {
+        false
+    }
+
     /// Bytes that reading never goes beyond: for positions with SEEK_END. Files without a size say EINVAL.
     fn size(&self) -> Result<u64> {
         self.stat().map(|stat| stat.size)

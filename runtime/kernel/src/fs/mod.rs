@@ -10,6 +10,7 @@
 //! * [`dentry`], [`inode`]: names, and what a file system provides for each file.
 //! * [`ramfs`], [`cpio`]: the root file system, from the measured image.
 //! * [`dev`]: device files.
+//! * [`lock`]: advisory locks on files.
 //! * [`pipe`]: pipes and FIFOs.
 //! * [`poll`]: waiting for several files at once.
 //! * [`stream`]: the host's standard streams as files.
@@ -24,6 +25,7 @@ pub mod fd;
 pub mod file;
 pub mod inode;
 pub mod io;
+pub mod lock;
 pub mod names;
 pub mod open;
 pub mod path;
@@ -56,6 +58,15 @@ pub static SHM_FS: FsInfo = memory_fs("tmpfs", TMPFS_MAGIC, 6);
 /// Memory files.
 pub static MEMORY_FS: FsInfo = memory_fs("tmpfs", TMPFS_MAGIC, 1);
 
+/// What has no name: pipes, sockets, events.
+pub static PIPE_FS: FsInfo = FsInfo {
+    name: "pipefs",
+    magic: 0x5049_5045,
+    dev: anonymous_dev(14),
+    read_only: false,
+    in_memory: false,
+};
+
 const fn memory_fs(name: &'static str, magic: u64, minor: u64) -> FsInfo {
     FsInfo {
         name,
@@ -82,6 +93,12 @@ pub fn init(image: &'static [u8]) {
     dev::mount(&root);
     ramfs::image::ensure_directory(&root, b"tmp", 0o1777);
     ROOT.call_once(|| root);
+}
+
+/// Bytes that files in memory can have at all, and those still free.
+pub fn space() -> (u64, u64) {
+    let usage = crate::mm::usage();
+    (usage.total, usage.free)
 }
 
 /// Opens a file by its absolute path, or by one relative to the working directory.

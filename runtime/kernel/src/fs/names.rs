@@ -85,12 +85,7 @@ fn removable(context: &FsContext, directory: &Arc<Dentry>, victim: &Arc<Dentry>)
 }
 
 /// Gives a file another name (link(2)).
-pub fn link(
-    context: &FsContext,
-    old: &Arc<Dentry>,
-    base: &Arc<Dentry>,
-    path: &[u8],
-) -> Result<()> {
+pub fn link(context: &FsContext, old: &Arc<Dentry>, base: &Arc<Dentry>, path: &[u8]) -> Result<()> {
     let walked = vacant(context, base, path, false)?;
     let directory = &walked.directory;
     if directory.inode.fs().dev != old.inode.fs().dev {

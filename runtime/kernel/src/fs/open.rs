@@ -191,20 +191,14 @@ pub fn new_file(context: &FsContext, what: What, mode: u32) -> NewFile {
     }
 }
 
-fn open_unnamed(
-    context: &FsContext,
-    directory: Arc<Dentry>,
-    request: Request,
-) -> Result<Found> {
+fn open_unnamed(context: &FsContext, directory: Arc<Dentry>, request: Request) -> Result<Found> {
     if directory.inode.kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
     context.permits(&directory, permission::WRITE | permission::EXECUTE)?;
     let new = new_file(context, What::Regular, request.mode);
     let linkable = !request.has(flag::EXCL);
-    let dentry = directory
-        .inode
-        .create_unnamed(&directory, new, linkable)?;
+    let dentry = directory.inode.create_unnamed(&directory, new, linkable)?;
     Ok(Found { dentry, request })
 }
 

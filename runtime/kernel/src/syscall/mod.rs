@@ -1,5 +1,6 @@
 //! System calls: the table as data, dispatch, tracing.
 //!
+//! * [`fs`]: everything on files and their names.
 //! * [`mm`]: the address space.
 //! * [`table`]: number, name, arguments, support level, handler; documentation and tracing come from it.
 //! * [`trace`]: showing calls as strace(1) does.
@@ -7,6 +8,7 @@
 //! Handlers live in one file per family below this module. A handler copies in, acts by calling its subsystem, and
 //! copies out.
 
+pub mod fs;
 pub mod install;
 pub mod mm;
 pub mod pipe;

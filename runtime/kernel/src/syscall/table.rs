@@ -69,7 +69,21 @@ pub struct Entry {
 }
 
 /// Families of system calls, each with its own table.
-pub const FAMILIES: &[&[Entry]] = &[super::mm::TABLE, super::pipe::TABLE];
+pub const FAMILIES: &[&[Entry]] = &[
+    super::fs::attributes::TABLE,
+    super::fs::copy::TABLE,
+    super::fs::descriptor::TABLE,
+    super::fs::directory::TABLE,
+    super::fs::lock::TABLE,
+    super::fs::names::TABLE,
+    super::fs::open::TABLE,
+    super::fs::refused::TABLE,
+    super::fs::space::TABLE,
+    super::fs::stat::TABLE,
+    super::fs::transfer::TABLE,
+    super::mm::TABLE,
+    super::pipe::TABLE,
+];
 
 /// One more than the largest number in the table.
 const LIMIT: usize = 512;

@@ -340,6 +340,11 @@ impl Data {
         Ok(())
     }
 
+    /// Part of it is mapped shared.
+    pub fn is_mapped_shared(&self) -> bool {
+        !self.shared.is_empty()
+    }
+
     /// See [`crate::fs::file::File::unmap_shared`].
     pub fn unmap_shared(&mut self, range: &Arc<dyn SharedRange>) -> Result<()> {
         let Some(index) = self.shared.iter().position(|r| Arc::ptr_eq(r, range)) else {

@@ -652,6 +652,13 @@ impl Inode for RamInode {
         self.data()?.write().unmap_shared(range)
     }
 
+    fn is_mapped_shared(&self) -> bool {
+        match &self.content {
+            Content::Regular { data, .. } => data.read().is_mapped_shared(),
+            _ => false,
+        }
+    }
+
     fn size(&self) -> Result<u64> {
         match &self.content {
             Content::Regular { data, .. } => Ok(data.read().size()),

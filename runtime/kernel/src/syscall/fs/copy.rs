@@ -26,14 +26,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 326,
         name: "copy_file_range",
-        args: &[
-            Arg::Fd,
-            Arg::Ptr,
-            Arg::Fd,
-            Arg::Ptr,
-            Arg::Uint,
-            Arg::Hex,
-        ],
+        args: &[Arg::Fd, Arg::Ptr, Arg::Fd, Arg::Ptr, Arg::Uint, Arg::Hex],
         support: Support::Full,
         note: "",
         handler: copy_file_range,
@@ -145,7 +138,10 @@ fn copy_file_range(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     }
     let position = start.unwrap_or_else(|| *from.position.lock());
     let to_position = to_start.unwrap_or_else(|| *to.position.lock());
-    let overflow = |at: u64| at.checked_add(args[4]).is_none_or(|end| end > i64::MAX as u64);
+    let overflow = |at: u64| {
+        at.checked_add(args[4])
+            .is_none_or(|end| end > i64::MAX as u64)
+    };
     if overflow(position) || overflow(to_position) {
         return Err(Errno::EOVERFLOW);
     }

@@ -166,7 +166,9 @@ fn fcntl(thread: &Thread, args: [u64; 6]) -> Result<u64> {
         }
         3 => Ok(description(thread, fd)?.flags().into()),
         4 => set_flags(&*usable(thread, fd)?, argument as u32),
-        command @ (5..=7 | 36..=38) => lock::record(thread, &usable(thread, fd)?, command, argument),
+        command @ (5..=7 | 36..=38) => {
+            lock::record(thread, &usable(thread, fd)?, command, argument)
+        }
         8 | 10 => usable(thread, fd).map(|_| 0),
         9 | 11 => usable(thread, fd).map(|_| 0),
         1025 => usable(thread, fd).map(|_| F_UNLCK),

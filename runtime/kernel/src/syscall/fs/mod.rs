@@ -30,23 +30,8 @@ use mystikos_platform::user;
 use crate::fs::dentry::Dentry;
 use crate::fs::file::OpenFile;
 use crate::fs::path::{FsContext, PATH_MAX};
-use super::table::Entry;
 use crate::process::Thread;
 use crate::{Errno, Result};
-
-/// The families of this folder.
-pub const FAMILIES: [&[Entry]; 10] = [
-    attributes::TABLE,
-    copy::TABLE,
-    descriptor::TABLE,
-    directory::TABLE,
-    lock::TABLE,
-    names::TABLE,
-    open::TABLE,
-    refused::TABLE,
-    space::TABLE,
-    stat::TABLE,
-];
 
 /// AT_* of the calls that take a directory descriptor.
 #[allow(missing_docs)]

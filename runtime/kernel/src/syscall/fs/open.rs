@@ -43,8 +43,7 @@ const MFD_FLAGS: &[(u64, &str)] = &[
     (16, "MFD_EXEC"),
 ];
 
-const CLOSE_RANGE_FLAGS: &[(u64, &str)] =
-    &[(2, "CLOSE_RANGE_UNSHARE"), (4, "CLOSE_RANGE_CLOEXEC")];
+const CLOSE_RANGE_FLAGS: &[(u64, &str)] = &[(2, "CLOSE_RANGE_UNSHARE"), (4, "CLOSE_RANGE_CLOEXEC")];
 
 /// The family.
 pub const TABLE: &[Entry] = &[
@@ -124,11 +123,7 @@ fn open_as(thread: &Thread, fd: u64, path_address: u64, request: Request) -> Res
     let found = with_base(thread, fd, &path, |context, base| {
         find(context, base, &path, request)
     })?;
-    install::one(
-        thread,
-        found.open()?,
-        request.flags & flag::CLOEXEC != 0,
-    )
+    install::one(thread, found.open()?, request.flags & flag::CLOEXEC != 0)
 }
 
 /// `struct open_how`.
@@ -238,12 +233,15 @@ fn memfd_create(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     } else {
         seal::SEAL
     };
-    let permissions = if flags & NOEXEC_SEAL != 0 { 0o666 } else { 0o777 };
+    let permissions = if flags & NOEXEC_SEAL != 0 {
+        0o666
+    } else {
+        0o777
+    };
     let mut shown = b"/memfd:".to_vec();
     shown.extend_from_slice(&name);
     let dentry = RamFs::memory_file(&shown, permissions, seals);
     let file = dentry.inode.open(&dentry, flag::RDWR)?;
-    let description =
-        crate::fs::file::OpenFile::named(dentry, file, flag::RDWR | flag::LARGEFILE);
+    let description = crate::fs::file::OpenFile::named(dentry, file, flag::RDWR | flag::LARGEFILE);
     install::one(thread, description, flags & CLOEXEC != 0)
 }

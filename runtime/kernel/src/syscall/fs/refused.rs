@@ -108,7 +108,9 @@ pub const TABLE: &[Entry] = &[
     refused(333, "io_pgetevents", AIO_NOTE, |_, _| Err(Errno::ENOSYS)),
     refused(425, "io_uring_setup", AIO_NOTE, |_, _| Err(Errno::ENOSYS)),
     refused(426, "io_uring_enter", AIO_NOTE, |_, _| Err(Errno::ENOSYS)),
-    refused(427, "io_uring_register", AIO_NOTE, |_, _| Err(Errno::ENOSYS)),
+    refused(427, "io_uring_register", AIO_NOTE, |_, _| {
+        Err(Errno::ENOSYS)
+    }),
     refused(
         179,
         "quotactl",

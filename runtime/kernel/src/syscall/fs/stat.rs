@@ -58,9 +58,7 @@ pub const TABLE: &[Entry] = &[
         args: &[Arg::Path, Arg::Ptr],
         support: Support::Full,
         note: "",
-        handler: |thread, args| {
-            stat_path(thread, FDCWD, args[0], args[1], at::SYMLINK_NOFOLLOW)
-        },
+        handler: |thread, args| stat_path(thread, FDCWD, args[0], args[1], at::SYMLINK_NOFOLLOW),
     },
     Entry {
         number: 262,
@@ -169,8 +167,7 @@ fn facts(thread: &Thread, fd: u64, path: u64, flags: u32) -> Result<Stat> {
 }
 
 fn stat_path(thread: &Thread, fd: u64, path: u64, to: u64, flags: u32) -> Result<u64> {
-    let known =
-        at::SYMLINK_NOFOLLOW | at::NO_AUTOMOUNT | at::EMPTY_PATH | at::STATX_SYNC_TYPE;
+    let known = at::SYMLINK_NOFOLLOW | at::NO_AUTOMOUNT | at::EMPTY_PATH | at::STATX_SYNC_TYPE;
     if flags & !known != 0 {
         return Err(Errno::EINVAL);
     }
@@ -182,8 +179,7 @@ fn stat_path(thread: &Thread, fd: u64, path: u64, to: u64, flags: u32) -> Result
 fn statx(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     const RESERVED: u64 = 0x8000_0000;
     let flags = args[2] as u32;
-    let known =
-        at::SYMLINK_NOFOLLOW | at::NO_AUTOMOUNT | at::EMPTY_PATH | at::STATX_SYNC_TYPE;
+    let known = at::SYMLINK_NOFOLLOW | at::NO_AUTOMOUNT | at::EMPTY_PATH | at::STATX_SYNC_TYPE;
     if args[3] & RESERVED != 0
         || flags & at::STATX_SYNC_TYPE == at::STATX_SYNC_TYPE
         || flags & !known != 0
@@ -265,4 +261,3 @@ fn statfs(fs: &FsInfo, to: u64) -> Result<u64> {
     user::write(to, &statfs)?;
     Ok(0)
 }
-

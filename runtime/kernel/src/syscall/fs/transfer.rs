@@ -26,7 +26,8 @@ const WHENCE: &[(u64, &str)] = &[
     (4, "SEEK_HOLE"),
 ];
 
-const RWF_NOTE: &str = "RWF_NOWAIT is EOPNOTSUPP; RWF_HIPRI, RWF_DSYNC and RWF_SYNC have nothing to do in memory";
+const RWF_NOTE: &str =
+    "RWF_NOWAIT is EOPNOTSUPP; RWF_HIPRI, RWF_DSYNC and RWF_SYNC have nothing to do in memory";
 
 /// The family.
 pub const TABLE: &[Entry] = &[
@@ -203,17 +204,11 @@ fn single(address: u64, count: u64) -> Result<UserBuffers> {
 }
 
 fn read_here(description: &OpenFile, to: &mut dyn Sink) -> Result<u64> {
-    description
-        .file
-        .read(description, to)
-        .map(|n| n as u64)
+    description.file.read(description, to).map(|n| n as u64)
 }
 
 fn write_here(description: &OpenFile, from: &mut dyn Source) -> Result<u64> {
-    description
-        .file
-        .write(description, from)
-        .map(|n| n as u64)
+    description.file.write(description, from).map(|n| n as u64)
 }
 
 fn read_at(description: &OpenFile, offset: u64, to: &mut dyn Sink) -> Result<u64> {
