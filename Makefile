@@ -13,7 +13,7 @@ JOBS ?= $(shell nproc)
 # What `make fuzz` spends on each target, in seconds.
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo test lint test-rust test-python soak bench fuzz build clean setup-build setup-test docs
+.PHONY: all demo test lint test-rust test-python soak bench fuzz build clean setup-build setup-test docs abi
 
 all: build
 
