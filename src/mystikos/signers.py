@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -67,11 +66,6 @@ class PemSigner:
 
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message, padding.PKCS1v15(), hashes.SHA256())
-
-
-def mrsigner(modulus: int) -> bytes:
-    """MRSIGNER: SHA-256 of the modulus, little-endian (SDM 3D, "SIGSTRUCT")."""
-    return hashlib.sha256(modulus.to_bytes(KEY_BYTES, "little")).digest()
 
 
 def keygen(path: str | Path, passphrase: bytes | None = None, *, force: bool = False) -> PemSigner:

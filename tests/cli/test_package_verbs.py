@@ -69,9 +69,10 @@ def test_the_original_verb_and_an_archive_give_the_same_package(home: Path) -> N
     assert (home / "first").read_bytes() == (home / "second").read_bytes()
 
 
-def test_nothing_is_said_when_all_is_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_tells_the_measurement(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["package-sgx", *ARGUMENTS]) == 0
-    assert capsys.readouterr() == ("", "")
+    mrenclave = unpack(home / "app").sigstruct.enclave_hash.hex()
+    assert capsys.readouterr() == (f"app: new package, MRENCLAVE {mrenclave}\n", "")
 
 
 def test_settings_that_weaken_security_are_warned_of(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

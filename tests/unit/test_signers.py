@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from mystikos.errors import KeyFileError, OutputError
-from mystikos.signers import KEY_BYTES, MAKE_A_KEY, PemSigner, keygen, mrsigner
+from mystikos.signers import KEY_BYTES, MAKE_A_KEY, PemSigner, keygen
 
 PASSPHRASE = b"correct horse"
 
@@ -198,11 +197,3 @@ def test_keygen_replaces_when_forced(tmp_path: Path) -> None:
 def test_keygen_tells_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         keygen(tmp_path / "none" / "k.pem")
-
-
-def test_mrsigner_is_the_hash_of_the_little_endian_modulus(key: Path) -> None:
-    private = serialization.load_pem_private_key(key.read_bytes(), None)
-    assert isinstance(private, rsa.RSAPrivateKey)
-    modulus = private.public_key().public_numbers().n
-
-    assert mrsigner(modulus) == hashlib.sha256(modulus.to_bytes(384, "big")[::-1]).digest()

@@ -22,7 +22,8 @@ def command(
 
     Keep it: who has the key is the signer, and another key is another signer (MRSIGNER).
     """
-    from mystikos.signers import keygen, mrsigner
+    from mystikos.signature import mrsigner
+    from mystikos.signers import keygen
 
     passphrase = given_passphrase(passphrase_env, passphrase_fd)
     if passphrase is None and encrypt:

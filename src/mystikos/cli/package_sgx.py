@@ -63,8 +63,7 @@ def command(
         built = pipeline.build(appdir, signer, config, output, date=signed_on, progress=progress)
     for line in built.lacking:
         click.echo(f"myst: warning: {display(appdir)}: lacks {line}", err=True)
-    if sys.stderr.isatty():
-        click.echo(f"{display(output)}: MRENCLAVE {built.sigstruct.enclave_hash.hex()}", err=True)
+    click.echo(f"{display(output)}: new package, MRENCLAVE {built.sigstruct.enclave_hash.hex()}")
 
 
 def _date(given: str | None) -> datetime.date:
