@@ -3,35 +3,78 @@
 //! * [`fs`]: everything on files and their names.
 //! * [`mm`]: the address space.
 //! * [`table`]: number, name, arguments, support level, handler; documentation and tracing come from it.
-//! * [`trace`]: showing calls as strace(1) does.
+//! * [`names`]: names of all calls of Linux.
+//! * [`trace`]: `--strace`, `--perf`.
 //!
 //! Handlers live in one file per family below this module. A handler copies in, acts by calling its subsystem, and
 //! copies out.
 
+mod clock;
+mod credentials;
 pub mod fs;
+mod futex;
 pub mod install;
+mod limits;
 pub mod mm;
+pub mod names;
 pub mod pipe;
+pub mod poll;
+mod process;
+mod refused;
+mod sched;
+mod signal;
+mod system;
 pub mod table;
+pub mod timeout;
 pub mod trace;
 
-use mystikos_platform::control;
+use linux_raw_sys::general as raw;
+use mystikos_platform::{control, user};
 
 use crate::process::thread;
+use crate::signal::ERESTART_RESTARTBLOCK;
+use crate::{signal as signals, Errno};
 
 /// Serves the system call that the calling thread's registers hold.
 pub fn dispatch() {
     let (number, arguments) = control::system_call();
+    serve(number, arguments);
+}
+
+fn serve(number: u64, arguments: [u64; 6]) {
     let thread = thread::current();
     let result = match table::find(number) {
         Some(entry) => trace::call(&thread, entry, arguments),
         None => table::unhandled(&thread, number, arguments),
     };
-    control::set_result(match result {
-        Ok(value) => value,
-        Err(errno) => (-errno.raw()) as u64,
-    });
-    if let Err(crate::Errno::ERESTARTSYS) = result {
-        control::set_pending(thread.slot);
+    match result {
+        Ok(value) => control::set_result(value),
+        Err(errno) => {
+            control::set_result((-errno.raw()) as u64);
+            if signals::is_restart(errno) || errno == Errno::EINTR {
+                control::set_pending(thread.slot);
+            }
+        }
+    }
+}
+
+/// Makes the interrupted system call of the calling thread again: no handler was called.
+pub fn restart(reason: Errno) {
+    let (number, arguments) = control::system_call();
+    if reason == ERESTART_RESTARTBLOCK {
+        serve(raw::__NR_restart_syscall as u64, arguments);
+    } else {
+        serve(number, arguments);
+    }
+}
+
+/// The address that a signal frame shows for a thread in a system call that goes on at `rip`: behind the `syscall`
+/// instruction, or at it when the call will be made again.
+pub fn shown_address(rip: u64, again: bool) -> u64 {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    let at = rip.wrapping_sub(2);
+    match user::read::<[u8; 2]>(at) {
+        Ok(SYSCALL) if again => at,
+        _ => rip,
     }
 }

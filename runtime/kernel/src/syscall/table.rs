@@ -1,7 +1,10 @@
 //! The system call table as data.
 
-use crate::process::Thread;
-use crate::Result;
+use mystikos_platform::{control, host};
+
+use super::{names, trace};
+use crate::process::{self, Thread};
+use crate::{config, Errno, Result};
 
 /// Serves a system call.
 pub type Handler = fn(&Thread, [u64; 6]) -> Result<u64>;
@@ -68,6 +71,52 @@ pub struct Entry {
     pub handler: Handler,
 }
 
+impl Entry {
+    /// A call that works as on Linux.
+    pub const fn full(
+        number: u32,
+        name: &'static str,
+        args: &'static [Arg],
+        handler: Handler,
+    ) -> Entry {
+        Entry {
+            number: number as u16,
+            name,
+            args,
+            support: Support::Full,
+            note: "",
+            handler,
+        }
+    }
+
+    /// The same with limits.
+    pub const fn partial(self, note: &'static str) -> Entry {
+        Entry {
+            support: Support::Partial,
+            note,
+            ..self
+        }
+    }
+
+    /// The same without the effect it has on Linux.
+    pub const fn accepted(self, note: &'static str) -> Entry {
+        Entry {
+            support: Support::Accepted,
+            note,
+            ..self
+        }
+    }
+
+    /// A call that is always refused.
+    pub const fn refused(self, note: &'static str) -> Entry {
+        Entry {
+            support: Support::Refused,
+            note,
+            ..self
+        }
+    }
+}
+
 /// Families of system calls, each with its own table.
 pub const FAMILIES: &[&[Entry]] = &[
     super::fs::attributes::TABLE,
@@ -81,8 +130,18 @@ pub const FAMILIES: &[&[Entry]] = &[
     super::fs::space::TABLE,
     super::fs::stat::TABLE,
     super::fs::transfer::TABLE,
+    super::process::TABLE,
+    super::futex::TABLE,
+    super::signal::TABLE,
+    super::clock::TABLE,
+    super::sched::TABLE,
+    super::limits::TABLE,
+    super::credentials::TABLE,
+    super::system::TABLE,
+    super::refused::TABLE,
     super::mm::TABLE,
     super::pipe::TABLE,
+    super::poll::TABLE,
 ];
 
 /// One more than the largest number in the table.
@@ -119,6 +178,63 @@ pub fn find(number: u64) -> Option<&'static Entry> {
 
 /// A call without an entry: ends the program with a message naming it, or ENOSYS with UnhandledSyscallEnosys.
 pub fn unhandled(thread: &Thread, number: u64, arguments: [u64; 6]) -> Result<u64> {
-    let _ = (thread, number, arguments);
-    unimplemented!("K3")
+    let enosys = config::config().unhandled_syscall_enosys;
+    trace::unhandled(thread, number, arguments, enosys);
+    if enosys {
+        return Err(Errno::ENOSYS);
+    }
+    let name = names::of(number).unwrap_or("unknown");
+    let site = control::regs().rip;
+    let message = alloc::format!(
+        "myst: system call {number} ({name}), made at {site:#x}, is not handled; to let it fail with ENOSYS instead, set UnhandledSyscallEnosys in the config\n"
+    );
+    host::log(message.as_bytes());
+    process::end(FAILURE_STATUS)
+}
+
+/// Exit status of the launcher's and the kernel's own failures.
+const FAILURE_STATUS: u8 = 125;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries() -> impl Iterator<Item = &'static Entry> {
+        FAMILIES.iter().copied().flatten()
+    }
+
+    #[test]
+    fn every_entry_has_the_number_that_linux_gives_its_name() {
+        for entry in entries() {
+            let named = names::of(entry.number as u64);
+            assert_eq!(named, Some(entry.name), "number {}", entry.number);
+        }
+    }
+
+    #[test]
+    fn what_differs_from_linux_is_told() {
+        for entry in entries() {
+            let full = entry.support == Support::Full;
+            assert!(full || !entry.note.is_empty(), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn every_argument_of_a_buffer_names_a_size_that_exists() {
+        for entry in entries() {
+            assert!(entry.args.len() <= 6, "{}", entry.name);
+            for arg in entry.args {
+                if let Arg::BufIn(size) = arg {
+                    assert!((*size as usize) < entry.args.len(), "{}", entry.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_find_their_entries() {
+        assert_eq!(find(39).map(|e| e.name), Some("getpid"));
+        assert!(find(u64::MAX).is_none());
+        assert!(find(LIMIT as u64).is_none());
+    }
 }

@@ -13,6 +13,15 @@ pub fn init(start: &Start, config: &Config) {
 }
 
 /// Serves a call, and shows it if it is to be traced.
+#[inline]
 pub fn call(thread: &Thread, entry: &Entry, arguments: [u64; 6]) -> Result<u64> {
     (entry.handler)(thread, arguments)
 }
+
+/// Shows a call that has no entry.
+pub fn unhandled(thread: &Thread, number: u64, arguments: [u64; 6], enosys: bool) {
+    let _ = (thread, number, arguments, enosys);
+}
+
+/// The program ends: what was counted is told.
+pub fn finish() {}
