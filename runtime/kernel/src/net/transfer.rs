@@ -1,6 +1,6 @@
 //! Sending and receiving.
 
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
@@ -455,11 +455,6 @@ fn take_message(
     }
     received.bytes = stored?;
     Ok((received, message))
-}
-
-/// The peer as datagrams are sent to it; `None` unless it is alive.
-pub fn destination(state: &State) -> Option<Arc<Socket>> {
-    state.peer.as_ref().and_then(Weak::upgrade)
 }
 
 #[cfg(test)]
