@@ -370,7 +370,11 @@ fn take_piece(
         let Some(message) = state.messages.get_mut(index) else {
             return Ok(Piece::More);
         };
-        if alone && received.credentials.is_some_and(|c| c != message.credentials) {
+        if alone
+            && received
+                .credentials
+                .is_some_and(|c| c != message.credentials)
+        {
             return Ok(Piece::Last);
         }
         let n = match message.rest().is_empty() {

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use mystikos_platform::user;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::install;
 use super::poll::read_mask;
 use super::table::{Arg, Entry, Support};
 use super::timeout::Timeout;
-use super::install;
 use crate::fs::epoll::{Epoll, Interest};
 use crate::fs::file::OpenFile;
 use crate::process::Thread;

@@ -151,10 +151,7 @@ fn nanoseconds([seconds, nanoseconds]: [i64; 2]) -> Result<u64> {
 }
 
 fn timespec(nanoseconds: u64) -> [i64; 2] {
-    [
-        (nanoseconds / SECOND) as i64,
-        (nanoseconds % SECOND) as i64,
-    ]
+    [(nanoseconds / SECOND) as i64, (nanoseconds % SECOND) as i64]
 }
 
 impl TimerSpec {

@@ -40,7 +40,8 @@ pub const MSG_NOSIGNAL: u32 = 0x4000;
 /// Most bytes of an address (`struct sockaddr_storage`).
 const ADDRESS_MAX: usize = 128;
 
-const NO_NETWORK: &str = "local sockets (AF_UNIX) inside the program; other families are refused with EAFNOSUPPORT, \
+const NO_NETWORK: &str =
+    "local sockets (AF_UNIX) inside the program; other families are refused with EAFNOSUPPORT, \
                           there is no network yet";
 const FAMILIES: Arg = Arg::Enum(&[
     (1, "AF_UNIX"),
@@ -213,7 +214,11 @@ fn open(socket: Arc<Socket>, flags: u32) -> Arc<OpenFile> {
 
 fn sys_socket(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     let (kind, flags) = kind(args)?;
-    install::one(thread, open(Socket::new(kind), flags), flags & O_CLOEXEC != 0)
+    install::one(
+        thread,
+        open(Socket::new(kind), flags),
+        flags & O_CLOEXEC != 0,
+    )
 }
 
 fn sys_socketpair(thread: &Thread, args: [u64; 6]) -> Result<u64> {
@@ -273,7 +278,13 @@ fn sys_connect(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     let address = Address::parse(&bytes)?.ok_or(Errno::EINVAL)?;
     let credentials = transfer::credentials(thread);
     let nonblocking = description.is_nonblocking();
-    connection::connect(&socket.shared(), &context, address, credentials, nonblocking)?;
+    connection::connect(
+        &socket.shared(),
+        &context,
+        address,
+        credentials,
+        nonblocking,
+    )?;
     Ok(0)
 }
 
@@ -393,7 +404,10 @@ fn sys_recvfrom(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     let mut sink = UserBuffers::single(args[1], args[2]);
     let received = transfer::receive(Socket::of(&description)?, &mut sink, how)?;
     if args[4] != 0 {
-        let name = received.from.as_ref().map(|from| Address::bytes(Some(from)));
+        let name = received
+            .from
+            .as_ref()
+            .map(|from| Address::bytes(Some(from)));
         write_address(&name.unwrap_or_default(), args[4], args[5])?;
     }
     Ok(socket_message::length(&received, flags))

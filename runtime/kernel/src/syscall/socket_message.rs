@@ -207,7 +207,9 @@ pub fn sys_recvmmsg(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     let mut done = 0u64;
     let result = several(args[1], args[2], |address| {
         let over = timeout.is_zero()
-            || timeout.deadline().is_some_and(|deadline| deadline <= time::monotonic());
+            || timeout
+                .deadline()
+                .is_some_and(|deadline| deadline <= time::monotonic());
         if done > 0 && over {
             return Err(Errno::EAGAIN);
         }
@@ -244,7 +246,10 @@ fn receive_one(thread: &Thread, description: &OpenFile, address: u64, flags: u32
         told |= MSG_TRUNC;
     }
     if header.name != 0 {
-        let name = received.from.as_ref().map(|from| Address::bytes(Some(from)));
+        let name = received
+            .from
+            .as_ref()
+            .map(|from| Address::bytes(Some(from)));
         let name = name.unwrap_or_default();
         let room = name.len().min(header.name_size as usize);
         user::copy_out(header.name, &name[..room])?;
