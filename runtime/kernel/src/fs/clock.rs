@@ -5,10 +5,7 @@ use super::inode::Time;
 /// Now, in nanoseconds since the epoch.
 #[cfg(not(test))]
 pub fn now() -> Time {
-    match mystikos_platform::host::clock_gettime(0) {
-        Ok((seconds, nanoseconds)) => Time::from(seconds) * 1_000_000_000 + Time::from(nanoseconds),
-        Err(_) => 0,
-    }
+    Time::from(crate::time::realtime())
 }
 
 /// Hosted tests have no host to ask for the time: it stands still.

@@ -10,23 +10,18 @@
 //! * [`dentry`], [`inode`]: names, and what a file system provides for each file.
 //! * [`ramfs`], [`cpio`]: the root file system, from the measured image.
 //! * [`dev`]: device files.
+//! * [`proc`], [`sys`]: what the kernel tells of itself; [`pseudo`]: how.
 //! * [`lock`]: advisory locks on files.
 //! * [`pipe`]: pipes and FIFOs.
 //! * [`poll`]: waiting for several files at once.
-//! * [`epoll`]: watching many files.
-//! * [`event`], [`timerfd`], [`signalfd`]: counters, timers and signals as files.
-//! * [`anonymous`]: what files without a name have in common.
 //! * [`stream`]: the host's standard streams as files.
 //! * [`terminal`]: ioctls on them.
 
-pub mod anonymous;
 pub mod attributes;
 pub mod clock;
 pub mod cpio;
 pub mod dentry;
 pub mod dev;
-pub mod epoll;
-pub mod event;
 pub mod fd;
 pub mod file;
 pub mod inode;
@@ -37,11 +32,12 @@ pub mod open;
 pub mod path;
 pub mod pipe;
 pub mod poll;
+pub mod proc;
+pub mod pseudo;
 pub mod ramfs;
-pub mod signalfd;
 pub mod stream;
+pub mod sys;
 pub mod terminal;
-pub mod timerfd;
 
 use alloc::sync::Arc;
 
@@ -65,6 +61,21 @@ pub static DEV_FS: FsInfo = memory_fs("devtmpfs", TMPFS_MAGIC, 5);
 pub static SHM_FS: FsInfo = memory_fs("tmpfs", TMPFS_MAGIC, 6);
 /// Memory files.
 pub static MEMORY_FS: FsInfo = memory_fs("tmpfs", TMPFS_MAGIC, 1);
+
+/// /proc.
+pub static PROC_FS: FsInfo = telling_fs("proc", 0x9fa0, 3);
+/// /sys.
+pub static SYS_FS: FsInfo = telling_fs("sysfs", 0x6265_6572, 4);
+
+const fn telling_fs(name: &'static str, magic: u64, minor: u64) -> FsInfo {
+    FsInfo {
+        name,
+        magic,
+        dev: anonymous_dev(minor),
+        read_only: false,
+        in_memory: false,
+    }
+}
 
 /// What has no name: pipes, sockets, events.
 pub static PIPE_FS: FsInfo = FsInfo {
@@ -99,6 +110,8 @@ pub fn init(image: &'static [u8]) {
         Err(error) => panic!("{error}"),
     };
     dev::mount(&root);
+    proc::mount(&root);
+    sys::mount(&root);
     ramfs::image::ensure_directory(&root, b"tmp", 0o1777);
     ROOT.call_once(|| root);
 }

@@ -43,7 +43,7 @@ pub const FIRST_PID: u32 = 101;
 pub const PARENT_PID: u32 = 1;
 
 /// PID_MAX_LIMIT: thread IDs stay below.
-const PID_LIMIT: u32 = 1 << 22;
+pub const PID_LIMIT: u32 = 1 << 22;
 
 /// What the threads of a program share.
 pub struct Process {
@@ -145,6 +145,7 @@ pub fn init(start: &Start, config: &Config) -> Arc<Thread> {
     let process = Arc::new(Process::new(config, Credentials::new(uid, gid)));
     fs::stream::standard_streams(&mut process.files.write());
     *process.fs.write() = working_directory(config);
+    process.follow_credentials();
     FIRST.call_once(|| process.clone());
 
     let name = name_of(&config.application_path);
@@ -195,6 +196,15 @@ impl Process {
             last_tid: AtomicU32::new(FIRST_PID),
             leader_status: AtomicU32::new(0),
         }
+    }
+
+    /// Tells the file systems who the process is now; called whenever its credentials have changed.
+    pub fn follow_credentials(&self) {
+        let credentials = self.credentials.lock().clone();
+        let mut context = self.fs.write();
+        context.uid = credentials.user.files;
+        context.gid = credentials.group.files;
+        context.groups = credentials.groups;
     }
 
     /// Threads that have not ended, in the order of their IDs.

@@ -76,11 +76,15 @@ pub const TABLE: &[Entry] = &[
     )
     .partial(SHARED),
     Entry::full(raw::__NR_setfsuid, "setfsuid", &[Arg::Uint], |t, args| {
-        Ok(t.process.credentials.lock().set_fsuid(args[0] as u32) as u64)
+        let before = t.process.credentials.lock().set_fsuid(args[0] as u32);
+        t.process.follow_credentials();
+        Ok(before as u64)
     })
     .partial(SHARED),
     Entry::full(raw::__NR_setfsgid, "setfsgid", &[Arg::Uint], |t, args| {
-        Ok(t.process.credentials.lock().set_fsgid(args[0] as u32) as u64)
+        let before = t.process.credentials.lock().set_fsgid(args[0] as u32);
+        t.process.follow_credentials();
+        Ok(before as u64)
     })
     .partial(SHARED),
     Entry::full(
@@ -106,6 +110,7 @@ fn three(args: [u64; 6]) -> [u32; 3] {
 
 fn change(thread: &Thread, act: impl FnOnce(&mut Credentials) -> Result<()>) -> Result<u64> {
     act(&mut thread.process.credentials.lock())?;
+    thread.process.follow_credentials();
     Ok(0)
 }
 
@@ -130,8 +135,7 @@ fn getgroups(thread: &Thread, args: [u64; 6]) -> Result<u64> {
 }
 
 fn setgroups(thread: &Thread, args: [u64; 6]) -> Result<u64> {
-    let mut credentials = thread.process.credentials.lock();
-    if !credentials.may_set_groups() {
+    if !thread.process.credentials.lock().may_set_groups() {
         return Err(Errno::EPERM);
     }
     let count = args[0] as u32 as usize;
@@ -140,7 +144,8 @@ fn setgroups(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     }
     let mut groups: Vec<u32> = user::read_array(args[1], count)?;
     groups.sort_unstable();
-    credentials.groups = groups;
+    thread.process.credentials.lock().groups = groups;
+    thread.process.follow_credentials();
     Ok(0)
 }
 

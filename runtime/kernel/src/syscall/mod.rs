@@ -11,26 +11,21 @@
 
 mod clock;
 mod credentials;
-mod epoll;
-mod event;
 pub mod fs;
 mod futex;
-mod install;
+pub mod install;
 mod limits;
 pub mod mm;
 pub mod names;
-mod net;
-mod pipe;
-mod poll;
+pub mod pipe;
+pub mod poll;
 mod process;
 mod refused;
 mod sched;
 mod signal;
-mod socket_message;
-mod socket_option;
-mod system;
+pub mod system;
 pub mod table;
-mod timeout;
+pub mod timeout;
 pub mod trace;
 
 use linux_raw_sys::general as raw;

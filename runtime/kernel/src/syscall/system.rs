@@ -16,6 +16,13 @@ use crate::{config, time, Errno, Result};
 /// releases that are too old for them (glibc 2.36: 3.2).
 pub const RELEASE: &str = "5.15.0-myst";
 
+/// Name of the system, as uname(2) tells it.
+pub const SYSNAME: &str = "Linux";
+/// Version of the kernel itself.
+pub const VERSION: &str = concat!("#1 SMP mystikos ", env!("CARGO_PKG_VERSION"));
+/// Machine.
+pub const MACHINE: &str = "x86_64";
+
 const RANDOM: &[(u64, &str)] = &[
     (1, "GRND_NONBLOCK"),
     (2, "GRND_RANDOM"),
@@ -106,14 +113,7 @@ const UTS_FIELD: usize = 65;
 
 fn uname(_: &Thread, args: [u64; 6]) -> Result<u64> {
     let hostname = config::config().hostname.as_str();
-    let fields = [
-        "Linux",
-        hostname,
-        RELEASE,
-        concat!("#1 SMP mystikos ", env!("CARGO_PKG_VERSION")),
-        "x86_64",
-        "(none)",
-    ];
+    let fields = [SYSNAME, hostname, RELEASE, VERSION, MACHINE, "(none)"];
     let mut text = [0u8; 6 * UTS_FIELD];
     for (place, field) in text.chunks_mut(UTS_FIELD).zip(fields) {
         let size = field.len().min(UTS_FIELD - 1);
