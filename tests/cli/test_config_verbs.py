@@ -190,6 +190,8 @@ def test_check_tells_every_mistake(home: Path, capsys: pytest.CaptureFixture[str
 def test_check_looks_into_the_appdir(home: Path, appdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(home)
     assert main(["check", "config.json", "appdir"]) == 0
+    assert main(["mkcpio", "appdir", "root.cpio"]) == 0
+    assert main(["check", "config.json", "root.cpio"]) == 0
 
     (appdir / "bin/sh").rename(appdir / "bin/dash")
     assert main(["check", "config.json", "appdir"]) == 2

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools import build_runtime
+from tools import build_runtime, generate_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +68,11 @@ def test_no_path_of_the_building_machine_is_in_an_image() -> None:
         content = (placed / image.placed).read_bytes()
         for path in (ROOT, Path.home() / ".cargo"):
             assert os.fsencode(path) + b"/" not in content, f"{image.placed} tells {path}"
+
+
+@pytest.mark.parametrize("page", generate_docs.PAGES)
+def test_a_generated_page_is_what_the_code_says(page: str) -> None:
+    assert (ROOT / page).read_text(encoding="utf-8") == generate_docs.PAGES[page](), "run `make docs`"
 
 
 def setup(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

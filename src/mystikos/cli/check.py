@@ -19,9 +19,9 @@ from mystikos.errors import Problem
 def command(config: str, appdir: Path | None, strict: bool, as_json: bool) -> int:
     """Tell every mistake in a config file, and every setting that weakens security.
 
-    With APPDIR, also whether the program, its libraries and the directories that the config names are
-    there; libraries that only other files in it need are noted. Exit code: 0 no mistake, 1 no mistake but
-    a weakness (with --strict), 2 a mistake.
+    With APPDIR (a directory or a CPIO archive), also whether the program, its libraries and the directories
+    that the config names are there; libraries that only other files in it need are noted. Exit code: 0 no
+    mistake, 1 no mistake but a weakness (with --strict), 2 a mistake.
     """
     errors, warnings, notes = _examine(config, appdir)
     if as_json:
@@ -42,7 +42,7 @@ def _examine(
     from mystikos.config import lint, load
     from mystikos.errors import ConfigError
     from mystikos.preflight import preflight
-    from mystikos.rootfs import scan
+    from mystikos.rootfs import from_archive, scan
 
     try:
         config = load(path)
@@ -50,7 +50,7 @@ def _examine(
         return error.problems, (), ()
     if appdir is None:
         return (), lint(config), ()
-    rootfs = scan(appdir)
+    rootfs = from_archive(appdir) if appdir.is_file() else scan(appdir)
     if errors := preflight(config, rootfs):
         return errors, lint(config), ()
     report = closure_check(rootfs, config.application_path, config.environment_variables)

@@ -18,6 +18,7 @@ from mystikos.errors import ConfigError, Problem
 from mystikos.formats import jsonc
 
 MAXIMUM_SIZE = 1 << 20  # bytes of a config file
+MAXIMUM_PROBLEMS = 100  # told at once
 
 _STAND_IN = b"/unreadable"  # for a required path that is missing, while the other rules are checked
 
@@ -35,14 +36,20 @@ def parse(data: bytes, name: str) -> Config:
     document = jsonc.parse(data)
     reading = _Reading(name, document.mistakes)
 
-    if isinstance(document.root, jsonc.Object):
-        config = reading.config(document.root, data)
-    elif document.root is not None:
-        reading.say(document.root, "", f"got {shown(document.root)}", 'an object, "{ … }"', None)
+    try:
+        if isinstance(document.root, jsonc.Object):
+            config = reading.config(document.root, data)
+        elif document.root is not None:
+            reading.say(document.root, "", f"got {shown(document.root)}", 'an object, "{ … }"', None)
+    except _EnoughError:
+        pass
     if reading.problems:
-        problems = sorted(reading.problems, key=lambda problem: (problem.line, problem.column))
-        raise ConfigError(name, problems)
+        raise ConfigError(name, reading.told())
     return config
+
+
+class _EnoughError(Exception):
+    """There are more problems than anybody wants to read, and each takes time to explain."""
 
 
 class _Reading:
@@ -74,8 +81,19 @@ class _Reading:
         if at.place not in self._mistaken:
             self._add(at.place, subject, found, expected, hint)
 
+    def told(self) -> list[Problem]:
+        """The problems in the order of the file; of very many, the first."""
+        problems = sorted(self.problems, key=lambda problem: (problem.line, problem.column))
+        if len(problems) > MAXIMUM_PROBLEMS:
+            problems[MAXIMUM_PROBLEMS:] = [
+                Problem(self._name, 0, 0, "", "there are more mistakes than these")
+            ]
+        return problems
+
     def _add(self, at: jsonc.Place, subject: str, found: str, expected: str | None, hint: str | None) -> None:
         self.problems.append(Problem(self._name, at.line, at.column, subject, found, expected, hint))
+        if len(self.problems) > MAXIMUM_PROBLEMS:
+            raise _EnoughError
 
 
 def _places(root: jsonc.Object) -> dict[str, jsonc.Place]:

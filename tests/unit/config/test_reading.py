@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -387,6 +388,29 @@ def test_a_wrong_value_is_repeated_in_part_and_on_one_line_only() -> None:
 
     assert len(mistake) < 200
     assert mistake.isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + ", ".join(f'"{n:x}key": 1' for n in range(50_000)) + "}",
+        '{"Mount": [' + ", ".join(['{"x": 1}'] * 50_000) + "]}",
+        '{"ApplicationParameters": [' + ", ".join(["7"] * 200_000) + "]}",
+        "[" + ", ".join(["007"] * 100_000) + "]",
+        '{"' + "x" * 1_000_000 + '": 1}',
+        '{"ForkMode": "' + "x" * 1_000_000 + '"}',
+    ],
+    ids=["unknown keys", "unknown keys inside", "wrong items", "no JSON", "a long key", "a long value"],
+)
+def test_a_file_full_of_mistakes_is_told_in_part_and_in_time(text: str) -> None:
+    start = time.process_time()
+
+    told = mistakes(text)
+
+    assert time.process_time() - start < 5
+    assert len(told) <= 101
+    assert sum(map(len, told)) < 50_000
+    assert len(told) < 101 or told[-1] == "config.json: there are more mistakes than these"
 
 
 def test_a_file_that_is_no_config_is_refused_whole() -> None:
