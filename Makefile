@@ -10,8 +10,8 @@ PYTHON3 ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= $(shell nproc)
-# What `make fuzz` spends on each target, in seconds.
-FUZZ_SECONDS ?= 60
+# How many times as many examples as `make test` the property tests try in `make fuzz`.
+FUZZ_FACTOR ?= 100
 
 .PHONY: all demo test lint test-rust test-python soak bench fuzz build clean setup-build setup-test docs abi
 
@@ -45,7 +45,7 @@ bench: build setup-test
 	$(BIN)/python -m benchmarks
 
 fuzz: build setup-test
-	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/fuzz -n $(JOBS)
+	FUZZ_FACTOR=$(FUZZ_FACTOR) $(BIN)/pytest -n $(JOBS) tests/properties tests/unit/formats
 
 # The generated parts of docs/reference; a test compares them.
 docs: $(VENV)/.ready

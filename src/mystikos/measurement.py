@@ -186,10 +186,6 @@ def _content(region: Region, contents: Mapping[Section, Content]) -> Iterator[me
         yield from _slice(contents[source.section], source.offset, source.size)
     elif isinstance(source, Tcs):
         yield memoryview(source.page())
-    elif region.measured:
-        zeros = memoryview(bytes(_BATCH_SIZE))
-        for offset in range(0, region.size, _BATCH_SIZE):
-            yield zeros[: region.size - offset]
 
 
 def _slice(content: Content, offset: int, size: int) -> Iterator[memoryview]:

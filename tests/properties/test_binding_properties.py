@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mystikos.binding import bind_file
 from tests.support.machine_code import DATA, TEXT, TEXT_OFFSET, elf
+from tests.support.rounds import rounds
 
 SYSCALL = b"\x0f\x05"
 
@@ -99,7 +100,7 @@ def branch(program: Program, kind: str, choice: int, start: int) -> bytes:
     return opcode + struct.pack("<b" if size == 2 else "<i", target - (start + size))
 
 
-@settings(max_examples=300, deadline=None)
+@rounds(300)
 @given(
     functions=st.lists(st.lists(instruction, min_size=1, max_size=25), min_size=1, max_size=5),
     pointers=st.lists(st.integers(0, 10_000), max_size=3),

@@ -24,8 +24,9 @@ from mystikos.config.kinds import (
 from mystikos.config.rules import contradictions
 from mystikos.errors import ConfigError
 from mystikos.formats import jsonc
+from tests.support.rounds import rounds
 
-ROUNDS = hypothesis.settings(max_examples=150, deadline=None)
+ROUNDS = rounds(150)
 
 _names = st.sampled_from([row.name for row in KEYS] + ["Target", "Type", "UserMemSize"]) | st.text(max_size=6)
 _json = st.recursive(
@@ -148,7 +149,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
 configs = st.builds(Config, **{row.attribute: values_of(row.kind) for row in KEYS})
 
 
-@hypothesis.settings(ROUNDS, max_examples=40, suppress_health_check=list(hypothesis.HealthCheck))
+@rounds(40, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(configs, st.booleans())
 def test_a_config_survives_its_json_and_its_record(config: Config, with_suffixes: bool) -> None:
     document = {row.name: to_json(getattr(config, row.attribute)) for row in KEYS}

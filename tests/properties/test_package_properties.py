@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from mystikos import pipeline
@@ -22,8 +22,9 @@ from mystikos.package import unpack
 from mystikos.verification import verify
 from tests.support import packages
 from tests.support.packages import PackageForge
+from tests.support.rounds import rounds
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = rounds(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

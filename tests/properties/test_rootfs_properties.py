@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mystikos.errors import RootFsError
@@ -15,6 +15,7 @@ from mystikos.formats import cpio
 from mystikos.formats.cpio import BytesReader, Header, decode
 from mystikos.rootfs import RootFs, from_archive, scan
 from tests.support.archives import archive, member
+from tests.support.rounds import rounds
 
 _names = st.binary(min_size=1, max_size=12).filter(
     lambda n: n not in (b".", b"..", b"TRAILER!!!") and not {0, 0x2F} & set(n)
@@ -50,7 +51,7 @@ def _image(rootfs: RootFs) -> bytes:
     return b"".join(rootfs.chunks())
 
 
-@settings(max_examples=60, deadline=None)
+@rounds(60)
 @given(_trees)
 def test_any_tree_comes_back_and_two_copies_give_one_image(tree: dict[bytes, object]) -> None:
     with tempfile.TemporaryDirectory() as home:
@@ -84,7 +85,7 @@ _members = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@rounds(150)
 @given(_members)
 def test_no_archive_writes_outside_of_its_target(
     members: list[tuple[bytes, bytes, int, int, int]],
@@ -110,7 +111,7 @@ _good = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@rounds(300)
 @given(st.integers(0, len(_good) - 1), st.integers(0, 255), st.integers(0, len(_good)))
 def test_a_damaged_archive_is_read_or_refused_and_never_anything_else(at: int, byte: int, cut: int) -> None:
     damaged = bytearray(_good)

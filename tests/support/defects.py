@@ -36,6 +36,12 @@ def region(kind: int, offset: int, layout: str, value: int) -> Change:
     return change
 
 
+def add_many_pages(forge: PackageForge) -> None:
+    """A huge enclave of user memory, well-formed but for its size."""
+    region(_abi.KIND_USER, 8, "<Q", 1 << 31)(forge)
+    descriptor(24, "<Q", 1 << 44)(forge)
+
+
 HUGE = (1 << 64) - PAGE
 BAD_PACKAGES: dict[str, tuple[Change, str]] = {
     "cut in the ELF header": (lambda f: f.truncate(40), "ends inside the ELF header"),
@@ -81,6 +87,7 @@ BAD_PACKAGES: dict[str, tuple[Change, str]] = {
     "descriptor with its digest wrong": (lambda f: f.flip(Section.ENCLAVE, 24), "own digest"),
     "enclave of odd size": (descriptor(24, "<Q", 0x2000001), "not a power of two"),
     "enclave of absurd size": (descriptor(24, "<Q", 1 << 63), "not a power of two"),
+    "more pages than there is memory anywhere": (add_many_pages, "more than 536870912 pages"),
     "enclave smaller than its regions": (descriptor(24, "<Q", 2 << 20), "beyond the enclave's size"),
     "other SSA frame size": (descriptor(32, "<I", 2), "SSAFRAMESIZE"),
     "absurd number of regions": (descriptor(64, "<I", 0xFFFFFFFF), "region records"),
@@ -102,6 +109,7 @@ BAD_PACKAGES: dict[str, tuple[Change, str]] = {
     "region of bytes beyond its section": (region(_abi.KIND_ROOTFS, 40, "<Q", 1 << 40), "takes bytes beyond"),
     "region with more bytes than pages": (region(_abi.KIND_ROOTFS, 48, "<Q", 1 << 40), "pages for"),
     "content that is not measured": (region(_abi.KIND_ROOTFS, 28, "<I", 0), "not measured"),
+    "zero pages that are measured": (region(_abi.KIND_USER, 28, "<I", 1), "never measured"),
     "zero pages with a TCS field": (region(_abi.KIND_USER, 56, "<Q", 1), "must be zero"),
     "TCS that is not measured": (region(_abi.KIND_TCS, 28, "<I", 0), "one measured page"),
     "TCS of two pages": (region(_abi.KIND_TCS, 8, "<Q", 2), "one measured page|ends"),

@@ -82,7 +82,7 @@ def test_every_kind_of_region_measures_as_the_reference_does() -> None:
             Region(Kind.KERNEL, 4 * PAGE, 3, REG_RW),
             Region(Kind.TCS, 8 * PAGE, 1, _abi.SECINFO_TCS, True, Tcs(9 * PAGE, 0x1234, 0, 12 * PAGE)),
             Region(Kind.SSA, 9 * PAGE, 3, REG_RW),
-            Region(Kind.STACK, 12 * PAGE, 200, REG_RW, True),
+            Region(Kind.STACK, 12 * PAGE, 200, REG_RW),
             Region(Kind.USER, 12 * MIB, 1024, REG_RW),
         ),
     )

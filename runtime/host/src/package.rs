@@ -17,6 +17,8 @@ use crate::{fail, Result};
 const REGIONS_MAX: u32 = 32768;
 /// Largest SECS.SIZE accepted: the address space of user mode.
 const ENCLAVE_SIZE_MAX: u64 = 1 << 46;
+/// Two TiB of pages; more would only keep the launcher hashing.
+const PAGES_MAX: u64 = 1 << 29;
 
 /// A checked package.
 pub struct Package<'a> {
@@ -221,6 +223,9 @@ fn regions(
             fail!("this package is damaged: region {index} has impossible values")
         })?;
         regions.push(region);
+    }
+    if regions.iter().map(|r| r.page_count).sum::<u64>() > PAGES_MAX {
+        return Err(damaged("its regions are larger than any memory"));
     }
     Ok(regions)
 }

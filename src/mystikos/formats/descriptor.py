@@ -28,8 +28,9 @@ _TCS_PAGE = struct.Struct("<QQQIIQQQQII")
 _DIGEST_OFFSET = 96
 _NO_DIGEST = bytes(32)
 _SEGMENT_LIMIT = 0xFFFF_FFFF
-_MAX_ENCLAVE_SIZE = 1 << 47
-_MAX_REGIONS = 1 << 20
+_MAX_ENCLAVE_SIZE = 1 << 46
+_MAX_REGIONS = 1 << 15
+_MAX_PAGES = 1 << 29  # 2 TiB of pages: more would keep a verifier busy for hours
 
 assert _HEADER.size == _abi.DESCRIPTOR_HEADER_SIZE
 assert _RECORD.size == _abi.REGION_RECORD_SIZE
@@ -145,6 +146,8 @@ class Region:
             return "TCS pages and TCS contents go together"
         if is_tcs and (self.pages != 1 or not self.measured):
             return "a TCS is one measured page"
+        if self.measured and not is_tcs:
+            return "zero pages are never measured"
         return None
 
     def _slice_problem(self, source: Slice) -> str | None:
@@ -203,6 +206,8 @@ class Enclave:
                     "where the region before it ends"
                 )
             end = region.end
+        if sum(region.pages for region in self.regions) > _MAX_PAGES:
+            raise DescriptorError(f"more than {_MAX_PAGES} pages")
         if end > self.size:
             raise DescriptorError(f"regions reach to {end:#x}, beyond the enclave's size {self.size:#x}")
 

@@ -6,9 +6,10 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import programs
+from tests.support.rounds import rounds
 
 from mystikos.formats.dynamic import Dynamic, read
 from mystikos.formats.elf import ElfError
@@ -78,7 +79,7 @@ def test_a_foreign_or_damaged_file_is_an_error(small: bytes, offset: int, value:
         read(io.BytesIO(bytes(damaged)))
 
 
-@settings(max_examples=400, deadline=None)
+@rounds(400)
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(small: bytes, data: st.DataObject) -> None:
     damaged = bytearray(small)

@@ -134,10 +134,25 @@ pub trait File: Any + Send + Sync {
         None
     }
 
-    /// What makes one of `events` come true without the queue being woken.
-    fn unqueued(&self, _events: Readiness) -> Unqueued {
-        Unqueued::default()
+    /// epoll(7) can watch the file.
+    fn is_pollable(&self) -> bool {
+        self.wait_queue().is_some()
     }
+
+    /// For a file of which one of `events` can come true without the queue being woken: what makes it so.
+    fn unqueued(&self, _events: Readiness) -> Option<Unqueued> {
+        None
+    }
+
+    /// As [`unqueued`](Self::unqueued), without what the queue was woken for already and nobody has looked after since:
+    /// what edge-triggered watching sleeps for.
+    fn unqueued_edges(&self, events: Readiness) -> Option<Unqueued> {
+        self.unqueued(events)
+    }
+
+    /// For files with an answer to [`unqueued`](Self::unqueued): sees what has come true meanwhile, and wakes the queue
+    /// for it.
+    fn refresh(&self) {}
 
     /// ioctl(2), but for those that work on every descriptor (FIONBIO, FIOCLEX, FIONCLEX).
     fn ioctl(&self, _thread: &Thread, _request: u32, _argument: u64) -> Result<u64> {
@@ -211,6 +226,14 @@ pub struct OpenFile {
     flags: AtomicU32,
     /// Position.
     pub position: Mutex<u64>,
+    /// Who is told when the description is closed.
+    watchers: Mutex<Vec<Arc<dyn Watcher>>>,
+}
+
+/// Something that is to be told when a description is closed: an entry of an epoll instance.
+pub trait Watcher: Send + Sync {
+    /// The description of `file` is closed.
+    fn closed(self: Arc<Self>, file: &dyn File);
 }
 
 const O_ACCMODE: u32 = 3;
@@ -225,6 +248,7 @@ impl OpenFile {
             dentry: None,
             flags: AtomicU32::new(flags),
             position: Mutex::new(0),
+            watchers: Mutex::new(Vec::new()),
         })
     }
 
@@ -235,6 +259,7 @@ impl OpenFile {
             dentry: Some(dentry),
             flags: AtomicU32::new(flags),
             position: Mutex::new(0),
+            watchers: Mutex::new(Vec::new()),
         })
     }
 
@@ -272,8 +297,29 @@ impl OpenFile {
     }
 }
 
+impl OpenFile {
+    /// Tells `watcher` when the description is closed.
+    pub fn watch(&self, watcher: Arc<dyn Watcher>) {
+        self.watchers.lock().push(watcher);
+    }
+
+    /// Takes [`watch`](Self::watch) back.
+    pub fn unwatch(&self, watcher: &Arc<dyn Watcher>) {
+        let is_it = |w: &Arc<dyn Watcher>| core::ptr::addr_eq(Arc::as_ptr(w), Arc::as_ptr(watcher));
+        let mut watchers = self.watchers.lock();
+        let place = watchers.iter().position(is_it);
+        let removed = place.map(|place| watchers.swap_remove(place));
+        // Dropping a watcher may drop much else: not under the lock.
+        drop(watchers);
+        drop(removed);
+    }
+}
+
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        for watcher in core::mem::take(self.watchers.get_mut()) {
+            watcher.closed(&*self.file);
+        }
         self.file.closed(self);
         super::lock::description_dropped(self);
     }

@@ -14,14 +14,20 @@
 //! * [`lock`]: advisory locks on files.
 //! * [`pipe`]: pipes and FIFOs.
 //! * [`poll`]: waiting for several files at once.
+//! * [`epoll`]: watching many files.
+//! * [`event`], [`timerfd`], [`signalfd`]: counters, timers and signals as files.
+//! * [`anonymous`]: what files without a name have in common.
 //! * [`stream`]: the host's standard streams as files.
 //! * [`terminal`]: ioctls on them.
 
+pub mod anonymous;
 pub mod attributes;
 pub mod clock;
 pub mod cpio;
 pub mod dentry;
 pub mod dev;
+pub mod epoll;
+pub mod event;
 pub mod fd;
 pub mod file;
 pub mod inode;
@@ -35,9 +41,11 @@ pub mod poll;
 pub mod proc;
 pub mod pseudo;
 pub mod ramfs;
+pub mod signalfd;
 pub mod stream;
 pub mod sys;
 pub mod terminal;
+pub mod timerfd;
 
 use alloc::sync::Arc;
 

@@ -9,14 +9,15 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use linux_raw_sys::general::SIGPIPE;
 use mystikos_platform::sync::Mutex;
 use mystikos_platform::user;
 
 use super::file::{File, OpenFile, Readiness, Stat};
 use super::io::{Sink, Source};
 use crate::process::wait::{wait_until, WaitQueue};
-use crate::process::Thread;
-use crate::{Errno, Result};
+use crate::process::{thread, Thread};
+use crate::{signal, Errno, Result};
 
 /// PIPE_BUF, and the size of a page of a pipe.
 const PAGE: usize = 4096;
@@ -44,6 +45,7 @@ const WRITABLE: Readiness = Readiness::OUT.union(Readiness::WRNORM);
 
 /// What a writer gets whose last reader is gone: EPIPE, after SIGPIPE.
 pub fn broken() -> Errno {
+    signal::raise(&thread::current(), SIGPIPE);
     Errno::EPIPE
 }
 

@@ -24,7 +24,7 @@ impl Question {
 
     fn unqueued(&self) -> Unqueued {
         match &self.file {
-            Some(file) => file.file.unqueued(self.events),
+            Some(file) => file.file.unqueued(self.events).unwrap_or_default(),
             None => Unqueued::default(),
         }
     }

@@ -7,6 +7,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use mystikos_platform::host::{self, PollFd};
 use mystikos_platform::sync::Mutex;
@@ -15,7 +16,7 @@ use super::fd::FdTable;
 use super::file::{File, OpenFile, Readiness, Stat, Unqueued};
 use super::io::{Sink, Source};
 use super::{pipe, terminal};
-use crate::process::wait::wait_with_host;
+use crate::process::wait::{wait_with_host, WaitQueue};
 use crate::process::Thread;
 use crate::{Errno, Result};
 
@@ -33,6 +34,16 @@ const SEEK_SET: u32 = 0;
 const SEEK_CUR: u32 = 1;
 const SEEK_END: u32 = 2;
 
+/// Events that reading changes.
+const READ: Readiness = Readiness::IN
+    .union(Readiness::RDNORM)
+    .union(Readiness::RDHUP)
+    .union(Readiness::HUP);
+/// Events that writing changes.
+const WRITE: Readiness = Readiness::OUT
+    .union(Readiness::WRNORM)
+    .union(Readiness::ERR);
+
 /// Most bytes moved by one host call.
 const CHUNK: usize = mystikos_abi::hostcall::BUFFER_SIZE;
 /// What fits for certain into a pipe that is ready for writing (PIPE_BUF).
@@ -45,6 +56,10 @@ const DEVICE: u64 = 0x16;
 pub struct Stream {
     /// 0, 1 or 2.
     fd: u32,
+    /// Woken when something was read or written, and for what [`File::refresh`] finds.
+    queue: WaitQueue,
+    /// What the queue was woken for since the last reading (events to read) or writing (events to write).
+    told: AtomicU32,
     /// Held while the host's offset is moved for a read or write at another one.
     offset: Mutex<()>,
 }
@@ -75,6 +90,8 @@ impl Stream {
     pub fn new(fd: u32) -> Arc<Stream> {
         Arc::new(Stream {
             fd,
+            queue: WaitQueue::new(),
+            told: AtomicU32::new(0),
             offset: Mutex::new(()),
         })
     }
@@ -92,6 +109,16 @@ impl Stream {
     // look at everything else they wait for afterwards.
     fn is_ready(&self, events: i16) -> bool {
         poll_now(self.fd, events) != 0
+    }
+
+    fn look(&self) -> Readiness {
+        Readiness::from_bits_truncate(poll_now(self.fd, (READ | WRITE).bits() as i16) as u16 as u32)
+    }
+
+    // After data was moved: what was told of it may be told again.
+    fn moved(&self, events: Readiness) {
+        self.told.fetch_and(!events.bits(), Ordering::AcqRel);
+        self.queue.wake(events);
     }
 
     // Waits until the stream is ready for `events`: at once EAGAIN when it is not to block.
@@ -186,6 +213,11 @@ pub fn poll_now(fd: u32, events: i16) -> i16 {
     0
 }
 
+/// /dev/null, /dev/zero and their like, which are always ready and cannot be watched.
+fn is_memory(rdev: u64) -> bool {
+    rdev >> 8 & 0xfff == 1 && !matches!(rdev & 0xff, 8 | 9)
+}
+
 fn buffer(size: usize) -> Result<Vec<u8>> {
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
@@ -223,10 +255,11 @@ impl File for Stream {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let n = self.transfer(description, Readiness::IN.bits() as i16, || {
+        let result = self.transfer(description, Readiness::IN.bits() as i16, || {
             host::read(self.fd, &mut buffer)
-        })?;
-        match n {
+        });
+        self.moved(READ);
+        match result? {
             0 => Ok(0),
             n => sink.put(&buffer[..n]),
         }
@@ -246,6 +279,7 @@ impl File for Stream {
                 host::write(self.fd, bytes)
             })
         });
+        self.moved(WRITE);
         match result {
             Err(Errno::EPIPE) => Err(pipe::broken()),
             result => result,
@@ -279,18 +313,51 @@ impl File for Stream {
     }
 
     fn readiness(&self) -> Readiness {
-        const ALL: i16 = 0x1 | 0x2 | 0x4 | 0x40 | 0x100 | 0x2000;
-        Readiness::from_bits_truncate(poll_now(self.fd, ALL) as u16 as u32)
+        let ready = self.look();
+        // What is no longer true may be told again when it comes true again.
+        self.told.fetch_and(ready.bits(), Ordering::AcqRel);
+        ready
     }
 
-    fn unqueued(&self, events: Readiness) -> Unqueued {
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.queue)
+    }
+
+    fn is_pollable(&self) -> bool {
+        match host::fstat(self.fd) {
+            Ok(stat) => {
+                stat.mode & S_IFMT != S_IFREG
+                    && !(stat.mode & S_IFMT == S_IFCHR && is_memory(stat.rdev))
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn unqueued(&self, events: Readiness) -> Option<Unqueued> {
         // The host reports POLLERR and POLLHUP always; who asks only for POLLPRI, which the streams do not have, would
         // be woken by them for ever.
         let mut unqueued = Unqueued::default();
-        if events != Readiness::PRI {
+        if events.intersects(READ | WRITE) {
             unqueued.streams[self.fd as usize] = (events | Readiness::ERR).bits() as i16;
         }
-        unqueued
+        Some(unqueued)
+    }
+
+    fn unqueued_edges(&self, events: Readiness) -> Option<Unqueued> {
+        let told = Readiness::from_bits_truncate(self.told.load(Ordering::Acquire));
+        if told.intersects(Readiness::ERR | Readiness::HUP) {
+            return Some(Unqueued::default());
+        }
+        self.unqueued(events - told)
+    }
+
+    fn refresh(&self) {
+        let ready = self.look();
+        let told = self.told.fetch_or(ready.bits(), Ordering::AcqRel);
+        let news = ready - Readiness::from_bits_truncate(told);
+        if !news.is_empty() {
+            self.queue.wake(news);
+        }
     }
 
     fn ioctl(&self, thread: &Thread, request: u32, argument: u64) -> Result<u64> {

@@ -27,7 +27,7 @@ struct Sleeper {
 /// Something other than a sleeping thread that is told when a queue is woken: an epoll instance.
 pub trait Observer: Send + Sync {
     /// The queue was woken because of `events`. No lock of the queue or of its owner's waker is held.
-    fn woken(&self, events: Readiness);
+    fn woken(self: Arc<Self>, events: Readiness);
 }
 
 /// Threads that wait for something to change, and observers of it.

@@ -11,21 +11,26 @@
 
 mod clock;
 mod credentials;
+mod epoll;
+mod event;
 pub mod fs;
 mod futex;
-pub mod install;
+mod install;
 mod limits;
 pub mod mm;
 pub mod names;
-pub mod pipe;
-pub mod poll;
+mod net;
+mod pipe;
+mod poll;
 mod process;
 mod refused;
 mod sched;
 mod signal;
+mod socket_message;
+mod socket_option;
 pub mod system;
 pub mod table;
-pub mod timeout;
+mod timeout;
 pub mod trace;
 
 use linux_raw_sys::general as raw;

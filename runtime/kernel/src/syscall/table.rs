@@ -142,6 +142,9 @@ pub const FAMILIES: &[&[Entry]] = &[
     super::mm::TABLE,
     super::pipe::TABLE,
     super::poll::TABLE,
+    super::epoll::TABLE,
+    super::event::TABLE,
+    super::net::TABLE,
 ];
 
 /// One more than the largest number in the table.

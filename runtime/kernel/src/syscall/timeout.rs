@@ -41,7 +41,7 @@ impl Timeout {
 
     /// A `struct timespec` in application memory; a null pointer waits for ever.
     pub fn timespec(address: u64) -> Result<Timeout> {
-        Timeout::read(address, 1, |time| Some(time))
+        Timeout::read(address, 1, Some)
     }
 
     /// A `struct timeval` in application memory as select(2) takes it: any number of microseconds that is not negative.
