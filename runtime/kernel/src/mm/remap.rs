@@ -16,6 +16,9 @@ const FIXED: u64 = 2;
 /// MREMAP_DONTUNMAP.
 const DONTUNMAP: u64 = 4;
 
+/// No mapping is larger.
+const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+
 /// mremap(2) as called.
 pub fn remap(old: u64, old_size: u64, new_size: u64, flags: u64, new: u64) -> Result<u64> {
     if flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0
@@ -27,7 +30,7 @@ pub fn remap(old: u64, old_size: u64, new_size: u64, flags: u64, new: u64) -> Re
     }
     let old_size = page_up(old_size).ok_or(Errno::EINVAL)?;
     let new_size = page_up(new_size).ok_or(Errno::EINVAL)?;
-    if new_size == 0 {
+    if new_size == 0 || new_size > TASK_SIZE {
         return Err(Errno::EINVAL);
     }
     let old_end = old.checked_add(old_size).ok_or(Errno::EINVAL)?;
