@@ -210,7 +210,12 @@ class Config:
         default=0,
         default_text="no limit",
     )
-    exec_stack: bool = key("ExecStack", Flag(), "Make the program's stacks executable.", default=False)
+    exec_stack: bool = key(
+        "ExecStack",
+        Flag(),
+        "Give the program an executable stack, if it asks for one (PT_GNU_STACK).",
+        default=False,
+    )
 
     # system calls
     no_brk: bool = key(
