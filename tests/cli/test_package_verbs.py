@@ -69,6 +69,13 @@ def test_the_original_verb_and_an_archive_give_the_same_package(home: Path) -> N
     assert (home / "first").read_bytes() == (home / "second").read_bytes()
 
 
+def test_an_archive_is_not_overwritten_with_its_package(home: Path) -> None:
+    assert main(["mkcpio", "appdir", "app"]) == 0
+    archive = (home / "app").read_bytes()
+    assert main(["package-sgx", "app", "private.pem", "config.json"]) == 2
+    assert (home / "app").read_bytes() == archive
+
+
 def test_one_line_tells_the_measurement(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["package-sgx", *ARGUMENTS]) == 0
     mrenclave = unpack(home / "app").sigstruct.enclave_hash.hex()

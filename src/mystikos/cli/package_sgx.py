@@ -57,7 +57,7 @@ def command(
         click.echo(f"myst: warning: {problem}", err=True)
     signer = load_signer(key, passphrase_env, passphrase_fd)
     output = outfile or Path(os.fsdecode(config.application_path.rsplit(b"/", 1)[-1]))
-    _refuse_inputs(output, key, config_file)
+    _refuse_inputs(output, appdir, key, config_file)
 
     with _progress_bar() as progress:
         built = pipeline.build(appdir, signer, config, output, date=signed_on, progress=progress)
