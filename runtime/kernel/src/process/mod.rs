@@ -63,6 +63,8 @@ pub struct Process {
     pub credentials: Mutex<Credentials>,
     /// Resource limits.
     pub limits: Mutex<Limits>,
+    /// Interval timers and POSIX timers.
+    pub timers: time::timers::Timers,
     /// Process group and session.
     pub group: Mutex<Group>,
     /// Nice value.
@@ -183,6 +185,7 @@ impl Process {
             program: RwLock::default(),
             credentials: Mutex::new(credentials),
             limits: Mutex::new(Limits::new(config)),
+            timers: time::timers::Timers::default(),
             group: Mutex::new(Group {
                 pgid: FIRST_PID,
                 sid: FIRST_PID,

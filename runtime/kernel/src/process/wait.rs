@@ -15,7 +15,7 @@ use mystikos_platform::host::{self, PollFd};
 use mystikos_platform::sync::Mutex;
 
 use crate::fs::file::Readiness;
-use crate::{process, time, Errno, Result};
+use crate::{process, signal, time, Errno, Result};
 
 /// A thread that sleeps.
 struct Sleeper {
@@ -172,6 +172,7 @@ fn sleep<T>(
             return Ok(value);
         }
         if thread.signals.is_deliverable(&thread) {
+            control::set_pending(thread.slot);
             return Err(Interrupted::Signal);
         }
         let left = match deadline {
@@ -181,15 +182,23 @@ fn sleep<T>(
             },
             None => None,
         };
-        if host_fds.is_empty() {
-            host::wait(left);
+        let woken = if host_fds.is_empty() {
+            host::wait(left)
         } else {
             let mut fds = host_fds.to_vec();
             match host::poll(&mut fds, left) {
-                Ok(_) | Err(Errno::EINTR) => {}
+                Ok(_) => false,
+                Err(Errno::EINTR) => true,
                 // A host that does not poll is a host that does not let anything happen: look again later.
-                Err(_) => host::yield_now(),
+                Err(_) => {
+                    host::yield_now();
+                    false
+                }
             }
+        };
+        // A signal from outside wakes a thread without there being anything else to see for it.
+        if woken {
+            signal::send::take_from_host(&thread.process);
         }
     }
 }

@@ -235,7 +235,9 @@ pub fn take_pending(thread: &Thread, wanted: SigSet) -> Option<SigInfo> {
         return None;
     }
     let own = thread.signals.pending.change(|q| q.take(wanted));
-    own.or_else(|| thread.process.signals.pending.change(|q| q.take(wanted)))
+    let mut info = own.or_else(|| thread.process.signals.pending.change(|q| q.take(wanted)))?;
+    crate::time::posix::collected(&thread.process, &mut info);
+    Some(info)
 }
 
 /// Sets an action; pending signals that are to be ignored from now on are forgotten (POSIX, 2.4.3).

@@ -31,6 +31,7 @@ mod socket_option;
 pub mod system;
 pub mod table;
 mod timeout;
+mod timer;
 pub mod trace;
 
 use linux_raw_sys::general as raw;

@@ -134,6 +134,7 @@ pub const FAMILIES: &[&[Entry]] = &[
     super::futex::TABLE,
     super::signal::TABLE,
     super::clock::TABLE,
+    super::timer::TABLE,
     super::sched::TABLE,
     super::limits::TABLE,
     super::credentials::TABLE,

@@ -1,6 +1,12 @@
 //! Clocks and timers.
 //!
+//! * [`timers`]: interval timers, and the kernel thread that waits for all timers.
+//! * [`posix`]: what timer_create(2) makes.
+//!
 //! Time is the host's to tell and cannot be checked; the monotonic clock never goes backwards whatever the host says.
+
+pub mod posix;
+pub mod timers;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -174,7 +180,7 @@ impl Clock {
         Ok((seconds.max(0) as u64).saturating_mul(SECOND) + nanoseconds as u64)
     }
 
-    /// It runs with the wall, so that a monotonic deadline stands for a time of it.
+    /// It does not run with the wall, so that no monotonic deadline stands for a time of it.
     pub fn is_cpu(self) -> bool {
         matches!(self, Clock::ProcessCpu | Clock::ThreadCpu)
     }
