@@ -101,7 +101,7 @@ static void splits_and_holes(void)
 
 static void reservations(void)
 {
-    size_t size = 64 << 20;
+    size_t size = 16 << 20;
     char *p = mmap(0, size, PROT_NONE, ANON | MAP_NORESERVE, -1, 0);
     REQUIRE(p != MAP_FAILED);
     probe("reserved", p + size / 2);

@@ -54,13 +54,12 @@ static void sizes(void)
     REQUIRE(q != MAP_FAILED);
     show("grown", q, 8);
     q[599 * PAGE] = 1;
-    char *wall = fresh(1);
-    TELL(mremap(q, 600 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, wall + 64 * PAGE) == wall + 64 * PAGE);
-    show("moved and shrunk", wall + 64 * PAGE, 2);
+    char *place = fresh(8);
+    TELL(mremap(q, 600 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place + 2 * PAGE) == place + 2 * PAGE);
+    show("moved and shrunk", place, 8);
     unsigned char vector[1];
     TELL(mincore(q, PAGE, vector));
-    munmap(wall + 64 * PAGE, 2 * PAGE);
-    munmap(wall, PAGE);
+    munmap(place, 8 * PAGE);
 }
 
 static void fixed_over_another(void)
