@@ -69,11 +69,10 @@ class PackageWriter:
 
     def finish(self, enclave: Enclave, measurement: Measurement, signature: Sigstruct) -> None:
         """Write the descriptor and the section headers, and point the ELF header at them."""
-        for section, place in self._placed.items():
-            if place.end > self._position:
-                raise PackageError(
-                    section.elf_name, f"{self._position - place.offset} bytes", expected=f"{place.size}"
-                )
+        section, place = max(self._placed.items())
+        if place.end != self._position:
+            written = self._position - place.offset
+            raise PackageError(section.elf_name, f"{written} bytes were written", expected=f"{place.size}")
         packed = descriptor_format.encode(Descriptor(enclave, measurement.trace, signature.pack()))
         self._add(Section.ENCLAVE, BytesContent(packed))
 

@@ -154,6 +154,15 @@ def test_an_option_wins_over_the_config(launcher: Path, home: Path) -> None:
     assert package.parameters.user.size == 16 << 20
 
 
+def test_an_option_has_to_fit_the_config(launcher: Path, home: Path) -> None:
+    (home / "config.json").write_text('{"ApplicationPath": "/bin/app", "MemorySize": "256m"}')
+    arguments = ["--app-config-path=config.json", "appdir"]
+    executed(launcher, "--main-stack-size=128m", *arguments)
+    done = run(launcher, "--main-stack-size=512m", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--main-stack-size: 512m does not fit" in done.stderr
+
+
 def test_nothing_stays_behind(launcher: Path, home: Path) -> None:
     executed(launcher, "appdir", "/bin/app")
     assert {path.name for path in home.iterdir()} == {"appdir", "package"}  # the latter is the test's own
@@ -165,6 +174,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown option": (["--bogus", "appdir", "/bin/app"], "no such option"),
     "mount": (["--mount=a=b", "appdir", "/bin/app"], "--mount is not built yet"),
     "bad size": (["--memory-size=5q", "appdir", "/bin/app"], '--memory-size: got "5q", expected bytes'),
+    "empty size": (["--memory-size=", "appdir", "/bin/app"], "--memory-size: got"),
     "bad mode": (["--fork-mode=x", "appdir", "/bin/app"], '--fork-mode: got "x", expected "none"'),
     "stack beyond memory": (["--main-stack-size=1g", "appdir", "/bin/app"], "--main-stack-size: 1g does not"),
     "absent program": (["appdir", "/bin/absent"], "/bin/absent is not in the appdir"),

@@ -4,7 +4,8 @@ import io
 import itertools
 import shutil
 import subprocess
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from tests.support import elves, packages
 from tests.support.defects import BAD_PACKAGES
 from tests.support.packages import PackageForge
 
+from mystikos import signature
 from mystikos.errors import MystError, PackageError, RuntimeMissingError
 from mystikos.formats import elf
-from mystikos.formats.descriptor import Section
+from mystikos.formats.descriptor import Enclave, Section
+from mystikos.formats.sigstruct import Sigstruct
+from mystikos.measurement import Measurement, measure
 from mystikos.package import PackageWriter, unpack
 
 PAGE = 4096
@@ -104,6 +108,34 @@ def test_a_malformed_package_is_refused_with_its_defect(package: Path, tmp_path:
     change(forge)
     with pytest.raises(PackageError, match=told):
         unpack(forge.write(tmp_path))
+
+
+@dataclass(frozen=True)
+class Liar:
+    """A content of another size than it says."""
+
+    size: int
+    data: bytes
+
+    def chunks(self) -> Iterator[bytes]:
+        yield self.data
+
+
+@pytest.mark.parametrize("size", [4095, 4097])
+def test_a_stream_of_another_size_than_planned_never_becomes_a_package(size: int) -> None:
+    writer = PackageWriter(io.BytesIO(), packages.runtime().launcher)
+    contents = writer.contents({Section.ROOTFS: Liar(size, bytes(4096))})
+    list(contents[Section.ROOTFS].chunks())
+    with pytest.raises(PackageError, match="4096 bytes were written"):
+        writer.finish(*finishing_touches())
+
+
+def finishing_touches() -> tuple[Enclave, Measurement, Sigstruct]:
+    """What is written last, for no enclave in particular."""
+    enclave = Enclave(2 << 20, False, ())
+    measured = measure(enclave, {})
+    signed = signature.sign(measured.mrenclave, enclave, packages.signer(), product_id=0, security_version=0)
+    return enclave, measured, signed
 
 
 def test_what_is_no_file_or_an_empty_one_is_refused(tmp_path: Path) -> None:

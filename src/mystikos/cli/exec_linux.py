@@ -108,7 +108,9 @@ def command(
     if program is None and app_config_path is None:
         raise click.UsageError("got no program, expected its path in the root file system")
 
-    given = {option: options[option.parameter] for option in _OPTIONS if options[option.parameter]}
+    given = {
+        option: value for option in _OPTIONS if (value := options[option.parameter]) not in (None, False)
+    }
     settings = {option.key: value for option, value in given.items() if option.key}
     config = _config(program, app_config_path, settings)
     arguments = [*_launcher_arguments(given), "--", *args]
@@ -128,9 +130,8 @@ def _config(program: str | None, path: Path | None, settings: dict[str, Any]) ->
         }
         return _parsed(settings)
     config = configs.load(path)
-    if not settings:
-        return replace(config, debug=True)
-    options = _parsed({"ApplicationPath": "/any", **settings})
+    sizes = {"MemorySize": config.memory_size, "MainStackSize": config.main_stack_size}
+    options = _parsed({"ApplicationPath": "/any", **sizes, **settings})
     changes = {row.attribute: getattr(options, row.attribute) for row in configs.KEYS if row.name in settings}
     return replace(config, debug=True, **changes)
 
