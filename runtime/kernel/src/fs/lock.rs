@@ -59,8 +59,10 @@ struct Held {
 }
 
 impl Held {
+    /// The first lock in the file that stands in the way.
     fn conflict(&self, wanted: &Range) -> Option<Range> {
-        self.ranges.iter().find(|r| r.excludes(wanted)).copied()
+        let excluding = self.ranges.iter().filter(|r| r.excludes(wanted));
+        excluding.min_by_key(|r| r.start).copied()
     }
 
     /// Takes a range away from an owner's locks; those that reach over it stay on both sides.

@@ -120,7 +120,10 @@ fn open(thread: &Thread, fd: u64, path_address: u64, flags: u64, mode: u64) -> R
 
 fn open_as(thread: &Thread, fd: u64, path_address: u64, request: Request) -> Result<u64> {
     let path = path(path_address)?;
-    let found = with_base(thread, fd, &path, |context, base| {
+    // Where the directory is to be the root, a path is walked from it even if it starts with a slash.
+    let confined = request.rules.intersects(Rules::IN_ROOT | Rules::BENEATH);
+    let decides: &[u8] = if confined { b"." } else { &path };
+    let found = with_base(thread, fd, decides, |context, base| {
         find(context, base, &path, request)
     })?;
     install::one(thread, found.open()?, request.flags & flag::CLOEXEC != 0)

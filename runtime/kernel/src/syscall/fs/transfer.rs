@@ -198,7 +198,8 @@ fn position2(offset: u64) -> Result<Option<u64>> {
 
 fn single(address: u64, count: u64) -> Result<UserBuffers> {
     match (count as i64) < 0 {
-        true => Err(Errno::EINVAL),
+        // No buffer is that large.
+        true => Err(Errno::EFAULT),
         false => Ok(UserBuffers::single(address, count)),
     }
 }
