@@ -3,7 +3,7 @@
 //! * [`thread`]: one application thread, one TCS, one host thread.
 //! * [`slots`]: thread blocks, and what a new host thread is to become.
 //! * [`wait`]: how a thread sleeps in the kernel, and what wakes it.
-//! * [`futex`]: futex(2).
+//! * [`futex`]: threads that wait for a word of memory.
 //! * [`robust`]: robust futexes of a thread that ends.
 //! * [`credentials`]: users, groups, capabilities.
 //! * [`limits`]: resource limits.
@@ -255,7 +255,7 @@ pub fn first() -> Option<&'static Arc<Process>> {
 
 /// Ends the whole program.
 pub fn end(status: u8) -> ! {
-    syscall::trace::finish();
+    syscall::trace::finish(status);
     host::exit_program(status)
 }
 

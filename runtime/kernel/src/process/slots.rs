@@ -5,7 +5,6 @@
 //! in use), so the taker goes on to the next free slot or tries again. Slots are reused in the order in which they became
 //! free, which makes that rare.
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use mystikos_platform::host;
@@ -17,7 +16,7 @@ use crate::{Errno, Result};
 struct Slots {
     free: VecDeque<usize>,
     /// What the host threads that are being started are to become.
-    starting: BTreeMap<usize, Box<NewThread>>,
+    starting: BTreeMap<usize, NewThread>,
 }
 
 static SLOTS: Mutex<Slots> = Mutex::new(Slots {
@@ -45,7 +44,7 @@ pub fn release(slot: usize) {
 
 /// Starts a host thread in a reserved slot; gives the slot back when that is not possible.
 pub fn start(slot: usize, thread: NewThread) -> Result<()> {
-    SLOTS.lock().starting.insert(slot, Box::new(thread));
+    SLOTS.lock().starting.insert(slot, thread);
     let mut outcome = host::create_thread(slot);
     for _ in 0..ATTEMPTS {
         match outcome {
@@ -66,6 +65,6 @@ pub fn start(slot: usize, thread: NewThread) -> Result<()> {
 }
 
 /// What the thread that was just started in `slot` is to become.
-pub fn take_up(slot: usize) -> Option<Box<NewThread>> {
+pub fn take_up(slot: usize) -> Option<NewThread> {
     SLOTS.lock().starting.remove(&slot)
 }

@@ -77,45 +77,41 @@ pub fn current() -> control::Current<Thread> {
 
 /// What a host thread that enters for the first time is to become.
 pub enum NewThread {
-    /// A thread of the application, with its first registers, FS base and extended state.
-    Application {
-        /// The thread.
-        thread: Arc<Thread>,
-        /// General registers.
-        regs: UserRegs,
-        /// FS base.
-        fs_base: u64,
-        /// x87, SSE, AVX state.
-        extended: Box<fpu::Area>,
-    },
+    /// A thread of the application.
+    Application(Box<Beginning>),
     /// A thread of the kernel, which never goes to application code.
     Kernel(fn() -> !),
+}
+
+/// What a thread of the application begins with.
+pub struct Beginning {
+    thread: Arc<Thread>,
+    regs: UserRegs,
+    fs_base: u64,
+    extended: fpu::Area,
 }
 
 /// First entry of a thread that `clone` made: take up its registers.
 pub fn enter_new() {
     let slot = control::slot();
-    // A host thread that nobody asked for has nothing to do here.
-    let Some(new) = slots::take_up(slot) else {
-        entry::end_thread()
-    };
-    match *new {
-        NewThread::Kernel(run) => run(),
-        NewThread::Application {
-            thread,
-            regs,
-            fs_base,
-            mut extended,
-        } => {
-            control::set_vdso(super::vdso());
-            control::set_regs(&regs);
-            control::set_fs_base(fs_base);
-            fpu::restore(&mut extended);
-            control::set_current(thread);
+    match slots::take_up(slot) {
+        Some(NewThread::Application(beginning)) => {
+            begin(*beginning);
             // A signal may have been sent before the thread came here.
             control::set_pending(slot);
         }
+        Some(NewThread::Kernel(run)) => run(),
+        // A host thread that nobody asked for has nothing to do here.
+        None => entry::end_thread(),
     }
+}
+
+fn begin(mut beginning: Beginning) {
+    control::set_vdso(super::vdso());
+    control::set_regs(&beginning.regs);
+    control::set_fs_base(beginning.fs_base);
+    fpu::restore(&mut beginning.extended);
+    control::set_current(beginning.thread);
 }
 
 /// What clone(2) and clone3(2) ask for.
@@ -197,20 +193,18 @@ pub fn clone(parent: &Thread, arguments: CloneArguments) -> Result<u32> {
         thread.clear_child_tid.store(address, Ordering::Relaxed);
     }
 
-    let mut extended = Box::new(fpu::Area::default());
-    fpu::save(&mut extended);
-    let mut regs = control::regs();
-    regs.rax = 0;
-    regs.orig_rax = u64::MAX;
-    if arguments.stack != 0 {
-        regs.rsp = arguments.stack;
-    }
-    let new = NewThread::Application {
+    let mut beginning = Box::new(Beginning {
         thread: thread.clone(),
-        regs,
+        regs: control::regs(),
         fs_base,
-        extended,
-    };
+        extended: fpu::Area::default(),
+    });
+    fpu::save(&mut beginning.extended);
+    beginning.regs.rax = 0;
+    beginning.regs.orig_rax = u64::MAX;
+    if arguments.stack != 0 {
+        beginning.regs.rsp = arguments.stack;
+    }
     // As on Linux, an address that cannot be written is not an error.
     if has(raw::CLONE_PARENT_SETTID) {
         let _ = user::write(arguments.parent_tid, &tid);
@@ -219,7 +213,7 @@ pub fn clone(parent: &Thread, arguments: CloneArguments) -> Result<u32> {
         let _ = user::write(arguments.child_tid, &tid);
     }
     process.threads.lock().insert(tid, Arc::downgrade(&thread));
-    match slots::start(slot, new) {
+    match slots::start(slot, NewThread::Application(beginning)) {
         Ok(()) => Ok(tid),
         Err(errno) => {
             process.threads.lock().remove(&tid);

@@ -20,6 +20,7 @@ pub fn work() {
     send::take_from_host(&thread.process);
     let mut handled = false;
     while let Some((info, outcome)) = next(&thread) {
+        crate::syscall::trace::signal(&thread, &info);
         match outcome {
             Outcome::Ignore | Outcome::Stop => {}
             Outcome::Terminate => process::end(send::death_status(info.signal())),

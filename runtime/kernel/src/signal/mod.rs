@@ -1,7 +1,7 @@
 //! Signals: actions, masks, what is pending, delivery, faults.
 //!
 //! * [`set`]: numbers, names, sets.
-//! * [`info`]: `siginfo_t`.
+//! * [`info`]: why a signal was sent (`siginfo_t`).
 //! * [`queue`]: what is pending.
 //! * [`action`]: what a process does about a signal.
 //! * [`send`]: how a signal gets to a thread.

@@ -24,6 +24,7 @@ mod pipe;
 mod poll;
 mod process;
 mod refused;
+mod render;
 mod sched;
 mod signal;
 mod socket_message;

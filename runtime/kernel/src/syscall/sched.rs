@@ -143,7 +143,7 @@ fn mask(cpus: usize) -> (CpuMask, usize) {
 fn sched_getaffinity(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     let (mask, size) = mask(cpus());
     let room = args[1] as u32 as usize;
-    if room < size || room % 8 != 0 {
+    if room < size || !room.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     match named(thread, args[0]) {
@@ -253,7 +253,7 @@ const ATTRIBUTES_SIZE: u32 = size_of::<Attributes>() as u32;
 fn sched_getattr(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     let [tid, address, size, flags, ..] = args;
     let size = size as u32;
-    if address == 0 || size > 4096 || size < ATTRIBUTES_SIZE || flags as u32 != 0 {
+    if address == 0 || !(ATTRIBUTES_SIZE..=4096).contains(&size) || flags as u32 != 0 {
         return Err(Errno::EINVAL);
     }
     named(thread, tid)?;

@@ -149,7 +149,7 @@ pub const FAMILIES: &[&[Entry]] = &[
 ];
 
 /// One more than the largest number in the table.
-const LIMIT: usize = 512;
+pub const LIMIT: usize = 512;
 
 static BY_NUMBER: [Option<&Entry>; LIMIT] = by_number();
 

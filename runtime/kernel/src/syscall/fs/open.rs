@@ -14,6 +14,7 @@ use crate::{Errno, Result};
 
 /// Names of the flags of open(2).
 pub const OPEN_FLAGS: &[(u64, &str)] = &[
+    (0, "O_RDONLY"),
     (flag::WRONLY as u64, "O_WRONLY"),
     (flag::RDWR as u64, "O_RDWR"),
     (flag::CREAT as u64, "O_CREAT"),
