@@ -56,9 +56,10 @@ build: $(VENV)/.ready
 	$(PYTHON3) tools/build_runtime.py
 	$(BIN)/python tools/scan_kernel.py src/mystikos/_runtime/libmystkernel
 
-# The constants that Python shares with the runtime; a test compares them.
+# What Python shares with the runtime: constants, and the kernel's system call table. A test compares them.
 abi:
 	cd runtime && cargo run --quiet --locked -p mystikos-abi --example emit_python > ../src/mystikos/_abi.py
+	cd runtime && cargo run --quiet --locked -p mystikos-kernel --example emit_syscalls > ../src/mystikos/_syscalls.json
 
 $(VENV)/.ready: pyproject.toml hatch_build.py tools/constraints.txt | setup-build
 	$(PYTHON3) -m venv $(VENV)
