@@ -53,7 +53,7 @@ pub fn start_application(
         environment: &environment,
         path: &path,
         random,
-        auxv: &auxiliary_vector(&found.program, &loaded),
+        auxv: &auxiliary_vector(thread, &found.program, &loaded),
     };
     // Linux: arguments and environment get a quarter of the stack.
     let image = stack::build(&contents, top, config().main_stack_size / 4)?;
@@ -226,7 +226,7 @@ fn load_segment(segment: &elf::Segment, file: &Arc<OpenFile>, bias: u64) -> Resu
     Ok(())
 }
 
-fn auxiliary_vector(program: &Program, loaded: &Loaded) -> Vec<(u64, u64)> {
+fn auxiliary_vector(thread: &Thread, program: &Program, loaded: &Loaded) -> Vec<(u64, u64)> {
     const AT_PHDR: u64 = 3;
     const AT_PHENT: u64 = 4;
     const AT_PHNUM: u64 = 5;
@@ -244,6 +244,8 @@ fn auxiliary_vector(program: &Program, loaded: &Loaded) -> Vec<(u64, u64)> {
     const AT_HWCAP2: u64 = 26;
     const AT_SYSINFO_EHDR: u64 = 33;
     const AT_MINSIGSTKSZ: u64 = 51;
+    let credentials = thread.process.credentials.lock();
+    let (user, group) = (&credentials.user, &credentials.group);
     let headers = match program.headers {
         0 => 0,
         headers => headers.wrapping_add(loaded.bias),
@@ -259,10 +261,10 @@ fn auxiliary_vector(program: &Program, loaded: &Loaded) -> Vec<(u64, u64)> {
         (AT_BASE, loaded.interpreter),
         (AT_FLAGS, 0),
         (AT_ENTRY, program.entry.wrapping_add(loaded.bias)),
-        (AT_UID, 0),
-        (AT_EUID, 0),
-        (AT_GID, 0),
-        (AT_EGID, 0),
+        (AT_UID, u64::from(user.real)),
+        (AT_EUID, u64::from(user.effective)),
+        (AT_GID, u64::from(group.real)),
+        (AT_EGID, u64::from(group.effective)),
         (AT_SECURE, 0),
         (AT_HWCAP2, HWCAP2),
         (AT_MINSIGSTKSZ, MINSIGSTKSZ),

@@ -114,11 +114,6 @@ impl<P: Pages> AddressSpace<P> {
         Removed(core::mem::take(&mut self.graves))
     }
 
-    /// Bytes mapped by the application and for it.
-    pub fn mapped(&self) -> u64 {
-        self.vmas.iter().map(|(start, vma)| vma.end - start).sum()
-    }
-
     /// The range lies wholly in user memory or wholly in the image window.
     pub fn is_valid(&self, range: &Range<u64>) -> bool {
         let inside = |of: &Range<u64>| range.start >= of.start && range.end <= of.end;
@@ -248,23 +243,28 @@ impl<P: Pages> AddressSpace<P> {
         }
     }
 
-    // Gives the stubs of mappings back that were the last to hold them.
+    // Gives the stubs back that no mapping uses any more, now that some mappings are gone.
     fn drop_stubs(&mut self, removed: &Removed) {
-        for (index, (_, vma)) in removed.0.iter().enumerate() {
-            let Some(stubs) = vma.backing.as_ref().and_then(|b| b.stubs.as_ref()) else {
-                continue;
-            };
-            let same = |other: &(u64, Vma)| {
-                let other = other.1.backing.as_ref().and_then(|b| b.stubs.as_ref());
-                other.is_some_and(|other| Arc::ptr_eq(other, stubs))
-            };
-            let holders = removed.0.iter().filter(|other| same(other)).count();
-            let is_first = !removed.0[..index].iter().any(same);
-            if is_first && Arc::strong_count(stubs) == holders {
-                let range = (**stubs).clone();
-                let _ = self.vmas.remove_kernel(range.clone());
-                let _ = self.pages.release(range.start, range.end - range.start);
+        let stubs = |vma: &Vma| vma.backing.as_ref().and_then(|b| b.stubs.clone());
+        for (_, vma) in &removed.0 {
+            if let Some(stubs) = stubs(vma) {
+                self.drop_if_unused(&stubs);
             }
+        }
+    }
+
+    fn drop_if_unused(&mut self, stubs: &Arc<Range<u64>>) {
+        let uses = |vma: &Vma| {
+            let own = vma.backing.as_ref().and_then(|b| b.stubs.as_ref());
+            own.is_some_and(|own| Arc::ptr_eq(own, stubs))
+        };
+        // Stubs are gone already when several of the mappings removed had the same.
+        let present = self.vmas.find(stubs.start);
+        if present.is_some_and(|(_, vma)| vma.kind == Kind::Stubs)
+            && !self.vmas.iter().any(|(_, vma)| uses(vma))
+        {
+            let _ = self.vmas.remove_kernel((**stubs).clone());
+            let _ = self.pages.release(stubs.start, stubs.end - stubs.start);
         }
     }
 
@@ -463,15 +463,21 @@ impl<P: Pages> AddressSpace<P> {
         Ok(removed)
     }
 
-    /// Notes that system calls in a range were bound by stubs at `stubs`.
+    /// Notes that system calls in a range were bound by stubs at `stubs`; those of an earlier time go.
     pub fn set_bound(&mut self, range: Range<u64>, stubs: Option<Arc<Range<u64>>>) {
+        let mut earlier = Vec::new();
         self.vmas.update(range, |_, vma| {
             vma.state |= State::BOUND;
-            if let (Some(stubs), Some(backing)) = (&stubs, &mut vma.backing) {
-                vma.state &= !State::PRISTINE;
-                backing.stubs = Some(stubs.clone());
+            if let Some(backing) = &mut vma.backing {
+                if stubs.is_some() {
+                    vma.state &= !State::PRISTINE;
+                }
+                earlier.extend(core::mem::replace(&mut backing.stubs, stubs.clone()));
             }
         });
+        for stubs in earlier {
+            self.drop_if_unused(&stubs);
+        }
     }
 
     /// Notes the window that a range of mappings belongs to.

@@ -23,6 +23,7 @@ mod net;
 mod pipe;
 mod poll;
 mod process;
+mod process_vm;
 mod refused;
 mod render;
 mod sched;

@@ -69,16 +69,6 @@ pub const TABLE: &[Entry] = &[
         "mq_open",
         &[Arg::Str, Arg::Hex, Arg::Mode, Arg::Ptr],
     ),
-    absent(
-        raw::__NR_process_vm_readv,
-        "process_vm_readv",
-        &[Arg::Int, Arg::Ptr, Arg::Uint, Arg::Ptr, Arg::Uint, Arg::Hex],
-    ),
-    absent(
-        raw::__NR_process_vm_writev,
-        "process_vm_writev",
-        &[Arg::Int, Arg::Ptr, Arg::Uint, Arg::Ptr, Arg::Uint, Arg::Hex],
-    ),
     Entry::full(raw::__NR_seccomp, "seccomp", HEX3, einval)
         .refused("EINVAL, as on a kernel built without filters: there is no host behind the calls to protect."),
     forbidden(

@@ -131,6 +131,7 @@ pub const FAMILIES: &[&[Entry]] = &[
     super::fs::stat::TABLE,
     super::fs::transfer::TABLE,
     super::process::TABLE,
+    super::process_vm::TABLE,
     super::futex::TABLE,
     super::signal::TABLE,
     super::clock::TABLE,
