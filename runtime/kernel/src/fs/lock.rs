@@ -59,10 +59,19 @@ struct Held {
 }
 
 impl Held {
-    /// The first lock in the file that stands in the way.
+    /// The first lock that stands in the way, in the order in which Linux looks: owner by owner as they came, and
+    /// those of one owner by position.
     fn conflict(&self, wanted: &Range) -> Option<Range> {
-        let excluding = self.ranges.iter().filter(|r| r.excludes(wanted));
-        excluding.min_by_key(|r| r.start).copied()
+        self.ranges.iter().find(|r| r.excludes(wanted)).copied()
+    }
+
+    fn insert(&mut self, new: Range) {
+        let own = |range: &Range| range.owner == new.owner;
+        let later = |range: &Range| own(range) && range.start > new.start;
+        let after_own = self.ranges.iter().rposition(own).map(|last| last + 1);
+        let before = self.ranges.iter().position(later).or(after_own);
+        let at = before.unwrap_or(self.ranges.len());
+        self.ranges.insert(at, new);
     }
 
     /// Takes a range away from an owner's locks; those that reach over it stay on both sides.
@@ -75,15 +84,15 @@ impl Held {
                 index += 1;
                 continue;
             }
-            self.ranges.swap_remove(index);
+            self.ranges.remove(index);
             if range.start < start {
-                self.ranges.push(Range {
+                self.insert(Range {
                     end: start - 1,
                     ..range
                 });
             }
             if range.end > end {
-                self.ranges.push(Range {
+                self.insert(Range {
                     start: end + 1,
                     ..range
                 });
@@ -107,7 +116,7 @@ impl Held {
             }
             !(same && (before || after))
         });
-        self.ranges.push(new);
+        self.insert(new);
         Ok(())
     }
 }

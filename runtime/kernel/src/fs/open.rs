@@ -125,7 +125,10 @@ pub fn find(
 ) -> Result<Found> {
     let request = request.checked()?;
     let follow = !request.has(flag::NOFOLLOW) && !request.has(flag::CREAT | flag::EXCL);
-    let walked = context.walk(base, path, follow, request.rules)?;
+    let walked = match request.has(flag::CREAT) {
+        true => context.walk_to_create(base, path, follow, request.rules)?,
+        false => context.walk(base, path, follow, request.rules)?,
+    };
     if request.has(flag::TMPFILE) {
         return open_unnamed(context, walked.existing()?, request);
     }
@@ -149,8 +152,8 @@ fn create(
     walked: Walked<'_>,
     request: Request,
 ) -> Result<(Arc<Dentry>, bool)> {
-    if walked.last != Last::Name || walked.slash {
-        return Err(match request.has(flag::EXCL) && walked.found.is_some() {
+    if walked.last != Last::Name {
+        return Err(match request.has(flag::EXCL) {
             true => Errno::EEXIST,
             false => Errno::EISDIR,
         });

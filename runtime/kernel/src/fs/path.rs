@@ -89,6 +89,18 @@ impl FsContext {
         Walk::start(self, base, path, rules)?.run(Final::Lookup { follow })
     }
 
+    /// As [`Self::walk`], for a regular file that is made if it is not there (O_CREAT): EISDIR when a slash follows its
+    /// name, whatever stands there.
+    pub fn walk_to_create<'a>(
+        &self,
+        base: &Arc<Dentry>,
+        path: &'a [u8],
+        follow: bool,
+        rules: Rules,
+    ) -> Result<Walked<'a>> {
+        Walk::start(self, base, path, rules)?.run(Final::Create { follow })
+    }
+
     /// The directory in which a name is to be made, removed or renamed, and the name; nothing is looked up there.
     pub fn parent<'a>(&self, base: &Arc<Dentry>, path: &'a [u8]) -> Result<Walked<'a>> {
         Walk::start(self, base, path, Rules::empty())?.run(Final::Parent)
@@ -204,7 +216,17 @@ impl Walked<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Final {
     Lookup { follow: bool },
+    Create { follow: bool },
     Parent,
+}
+
+impl Final {
+    fn follows(self) -> bool {
+        matches!(
+            self,
+            Final::Lookup { follow: true } | Final::Create { follow: true }
+        )
+    }
 }
 
 struct Walk<'a, 'c> {
@@ -277,6 +299,9 @@ impl<'a, 'c> Walk<'a, 'c> {
             let found = match kind {
                 Last::Here => Ok(self.at.clone()),
                 Last::Up => self.up(),
+                Last::Name if is_last && slash && matches!(last, Final::Create { .. }) => {
+                    return Err(Errno::EISDIR)
+                }
                 Last::Name => self.at.inode.lookup(&self.at, name),
             };
             let found = match found {
@@ -287,8 +312,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             };
             self.next = to;
             if found.inode.kind() == Kind::Symlink {
-                let follow = !is_last || slash || last == Final::Lookup { follow: true };
-                if follow {
+                if !is_last || slash || last.follows() {
                     if self.follow(&found)? {
                         continue;
                     }
@@ -398,3 +422,6 @@ impl<'a, 'c> Walk<'a, 'c> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -378,3 +378,6 @@ fn try_page() -> Result<Box<[u8]>> {
     page.resize(PAGE, 0);
     Ok(page.into_boxed_slice())
 }
+
+#[cfg(test)]
+mod tests;
