@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mystikos import _abi
@@ -49,7 +49,7 @@ _MAX_INTERPRETERS = 5  # as many nested #! lines as execve(2) follows
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel's ELF file, as built, with what the planner needs of its headers."""
+    """The kernel's ELF file, less what no segment loads, with what the planner needs of its headers."""
 
     data: bytes
     image: elf.Image
@@ -64,7 +64,7 @@ class Kernel:
         problem = _kernel_problem(image)
         if problem:
             raise _broken_runtime(name, problem)
-        return cls(data, image)
+        return cls(_loaded_bytes(data, image), image)
 
     @property
     def span(self) -> int:
@@ -75,6 +75,20 @@ class Kernel:
     def entry(self) -> int:
         """Where EENTER begins, counted from the kernel's first page."""
         return self.image.header.entry
+
+
+def _loaded_bytes(data: bytes, image: elf.Image) -> bytes:
+    """The file with zeros where no segment takes its bytes from, so that every byte of it is measured.
+
+    Section headers are not loaded; the ELF header ceases to speak of them.
+    """
+    header = replace(image.header, shoff=0, shnum=0, shstrndx=0)
+    data = header.pack() + data[elf.EHDR.size :]
+    kept = bytearray(max(segment.offset + segment.filesz for segment in image.load_segments))
+    for segment in image.load_segments:
+        part = slice(segment.offset, segment.offset + segment.filesz)
+        kept[part] = data[part]
+    return bytes(kept)
 
 
 def _broken_runtime(name: str, found: str) -> RuntimeMissingError:
@@ -97,8 +111,9 @@ def _kernel_problem(image: elf.Image) -> str | None:
         previous_end = page_count(segment.end) * PAGE
     if not previous_end:
         return "nothing to load"
-    if image.load_segments[0].vaddr // PAGE:
-        return "its first segment is not at address 0"
+    first = image.load_segments[0]
+    if first.vaddr or first.offset or first.filesz < elf.EHDR.size:
+        return "its first segment is not at address 0 with its ELF header"
     if not any(_holds_entry(segment, image.header.entry) for segment in image.load_segments):
         return "its entry points are not in an executable segment"
     return None

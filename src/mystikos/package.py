@@ -216,6 +216,7 @@ def unpack(path: Path) -> Package:
         found = {section: data[place.offset : place.end] for section, place in sections.items()}
         decoded = descriptor_format.decode(bytes(found[Section.ENCLAVE]))
         _check_slices(decoded.enclave, sections)
+        _check_all_is_loaded(decoded.enclave, found)
         parameters = parameters_format.decode(bytes(found[Section.CONFIG][:PAGE]))
         _check_config_parts(parameters, sections[Section.CONFIG].size)
         signature = sigstruct.unpack(decoded.sigstruct)
@@ -324,6 +325,26 @@ def _check_slices(enclave: Enclave, sections: Mapping[Section, Place]) -> None:
                     f"region {region.kind.name} at {region.offset:#x} takes bytes beyond the {size} "
                     f"of {source.section.elf_name}"
                 )
+
+
+def _check_all_is_loaded(enclave: Enclave, found: Mapping[Section, memoryview]) -> None:
+    """Every byte of a section is measured, or zero between the kernel's segments."""
+    taken: dict[Section, list[tuple[int, int]]] = {section: [] for section in found}
+    for region in enclave.regions:
+        if isinstance(region.source, descriptor_format.Slice):
+            taken[region.source.section].append((region.source.offset, region.source.size))
+
+    for section, data in found.items():
+        end = 0
+        for start, size in [*taken[section], (len(data), 0)]:
+            if section is not Section.ENCLAVE and not _is_zero(data[end:start]):
+                raise DescriptorError(f"{section.elf_name} has bytes before {start:#x} that are not measured")
+            end = max(end, start + size)
+
+
+def _is_zero(data: memoryview) -> bool:
+    pieces = (bytes(data[at : at + PAGE * 256]) for at in range(0, len(data), PAGE * 256))
+    return all(piece.count(0) == len(piece) for piece in pieces)
 
 
 def _check_config_parts(parameters: Parameters, size: int) -> None:

@@ -137,7 +137,7 @@ ABSURD = {
     "SIGSTRUCT of another size": _descriptor_field(80, "<Q", 0),
     "region offset": _descriptor_field(128, "<Q", (1 << 64) - 4096),
     "region page count": _descriptor_field(136, "<Q", 1 << 60),
-    "region permissions": _descriptor_field(144, "<Q", 0x207),
+    "region permissions": _descriptor_field(144, "<Q", 0x203),
     "region not readable": _descriptor_field(144, "<Q", 0x200),
     "region kind": _descriptor_field(152, "<I", 99),
     "region flags": _descriptor_field(156, "<I", 2),

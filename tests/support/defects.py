@@ -114,6 +114,8 @@ BAD_PACKAGES: dict[str, tuple[Change, str]] = {
     "TCS that is not measured": (region(_abi.KIND_TCS, 28, "<I", 0), "one measured page"),
     "TCS of two pages": (region(_abi.KIND_TCS, 8, "<Q", 2), "one measured page|ends"),
     "TCS rights on another page": (region(_abi.KIND_USER, 16, "<Q", 0x100), "TCS"),
+    "kernel bytes that no region takes": (lambda f: f.put(Section.KERNEL, 300, b"x"), "not measured"),
+    "CRT bytes that no region takes": (region(_abi.KIND_CRT, 48, "<Q", PAGE + 399), "not measured"),
     "parameter page without magic": (lambda f: f.flip(Section.CONFIG, 0), "magic"),
     "parameter page of another version": (lambda f: f.put(Section.CONFIG, 8, b"\7"), "version 7"),
     "parameter page with unknown flags": (lambda f: f.put(Section.CONFIG, 12, b"\x80"), "reserved bits"),

@@ -15,14 +15,21 @@ R, RX, RW = elf.PF_R, elf.PF_R | elf.PF_X, elf.PF_R | elf.PF_W
 
 def make_elf(
     kind: int,
-    segments: list[tuple[int, int, bytes, int]],
+    segments: list[tuple[int, int, bytes | None, int]],
     entry: int = 0,
     interpreter: bool = False,
 ) -> bytes:
-    """An ELF file of PT_LOAD segments (flags, vaddr, content, memory size), each on file pages of its own."""
+    """An ELF file of PT_LOAD segments (flags, vaddr, content, memory size), each on file pages of its own.
+
+    A segment without content holds the ELF header and the program headers.
+    """
     extra = [elf.PHDR.pack(elf.PT_INTERP, R, 0, 0, 0, 0, 0, 1)] if interpreter else []
     headers, body, offset = [], b"", PAGE
+    table_end = elf.EHDR.size + len(extra + segments) * elf.PHDR.size
     for flags, vaddr, content, memsz in segments:
+        if content is None:
+            headers.append(elf.PHDR.pack(elf.PT_LOAD, flags, 0, vaddr, vaddr, table_end, memsz, PAGE))
+            continue
         offset += vaddr % PAGE
         body += bytes(vaddr % PAGE) + content
         headers.append(elf.PHDR.pack(elf.PT_LOAD, flags, offset, vaddr, vaddr, len(content), memsz, PAGE))
@@ -42,12 +49,12 @@ def kernel() -> bytes:
     return make_elf(
         elf.ET_DYN,
         [
-            (R, 0, b"headers", 7),
+            (R, 0, None, 300),
             (RX, 0x1000, b"\x90" * 5000, 5000),
             (RW, 0x3000, b"data" * 300, 9000),
         ],
         entry=0x1040,
-    )
+    )[: 0x3000 + 1200]
 
 
 def launcher() -> bytes:

@@ -66,9 +66,9 @@ def test_rights_and_measuring_follow_the_kind(tmp_path: Path) -> None:
 def test_kernel_segments_become_regions_and_its_bss_zero_pages(tmp_path: Path) -> None:
     regions = planned(tmp_path).enclave.of_kind(Kind.KERNEL)
     assert [(r.offset, r.pages, r.secinfo, r.measured, r.source) for r in regions] == [
-        (0x0000, 1, REG_R, True, Slice(Section.KERNEL, 0x1000, 7)),
-        (0x1000, 2, REG_RX, True, Slice(Section.KERNEL, 0x2000, 5000)),
-        (0x3000, 1, REG_RW, True, Slice(Section.KERNEL, 0x4000, 1200)),
+        (0x0000, 1, REG_R, True, Slice(Section.KERNEL, 0, 232)),
+        (0x1000, 2, REG_RX, True, Slice(Section.KERNEL, 0x1000, 5000)),
+        (0x3000, 1, REG_RW, True, Slice(Section.KERNEL, 0x3000, 1200)),
         (0x4000, 2, REG_RW, False, None),
     ]
 
@@ -211,8 +211,9 @@ def test_a_missing_directory_or_unexecutable_program_is_refused(tmp_path: Path) 
         (elves.make_elf(elf.ET_DYN, []), "nothing to load"),
         (elves.make_elf(elf.ET_DYN, [(7, 0, b"x" * 100, 100)]), "rights 0x7"),
         (elves.make_elf(elf.ET_DYN, [(elves.RX, 0x1000, b"x" * 100, 100)], entry=0x1000), "not at address 0"),
-        (elves.make_elf(elf.ET_DYN, [(elves.RX, 0, b"x" * 100, 100)], entry=99), "entry points"),
-        (elves.make_elf(elf.ET_DYN, [(elves.R, 0, b"x" * 100, 100)], entry=0), "entry points"),
+        (elves.make_elf(elf.ET_DYN, [(elves.RX, 0, None, 200)], entry=999), "entry points"),
+        (elves.make_elf(elf.ET_DYN, [(elves.R, 0, None, 200)], entry=64), "entry points"),
+        (elves.make_elf(elf.ET_DYN, [(elves.RX, 0, b"x" * 99, 99)]), "with its ELF header"),
         (elves.make_elf(elf.ET_DYN, [(elves.RX, 0, b"x", 1), (elves.R, 8, b"x", 1)]), "shares a page"),
     ],
 )

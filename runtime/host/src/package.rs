@@ -41,6 +41,7 @@ impl<'a> Package<'a> {
         let descriptor = &file[offset..offset + size];
         let header = header(descriptor)?;
         let regions = regions(descriptor, &header, &sections)?;
+        check_all_is_loaded(file, &regions, &sections)?;
         let at = header.sigstruct_offset as usize;
         let sigstruct = descriptor
             .get(at..at.saturating_add(sigstruct::SIZE))
@@ -230,6 +231,29 @@ fn regions(
     Ok(regions)
 }
 
+/// Every byte of a section is taken by a region, or is zero between the kernel's segments.
+fn check_all_is_loaded(
+    file: &[u8],
+    regions: &[RegionRecord],
+    sections: &[(usize, usize); SECTIONS.len()],
+) -> Result<()> {
+    for (index, &(offset, size)) in sections.iter().enumerate().take(SECTION_DESCRIPTOR) {
+        let bytes = &file[offset..offset + size];
+        let taken = regions
+            .iter()
+            .filter(|r| r.source == SOURCE_SECTION && r.section as usize == index)
+            .map(|r| (r.source_offset as usize, r.source_size as usize));
+        let mut end = 0;
+        for (start, length) in taken.chain([(size, 0)]) {
+            if bytes[end.min(start)..start].iter().any(|&b| b != 0) {
+                return Err(damaged("a section has bytes that are not measured"));
+            }
+            end = end.max(start + length);
+        }
+    }
+    Ok(())
+}
+
 /// The end of a region whose values are possible, given the end of the one before it.
 fn check(
     region: &RegionRecord,
@@ -260,11 +284,19 @@ fn check(
             && content_end <= section_size as u64
             && region.source_size.div_ceil(PAGE_SIZE) == region.page_count
     };
+    let unused = match region.source {
+        SOURCE_SECTION => (0, 0, 0),
+        _ => (
+            u64::from(region.section),
+            region.source_offset,
+            region.source_size,
+        ),
+    };
     // Measured zero pages do not occur, and what is measured must be readable to be measured again.
     let measurable = region.flags & REGION_MEASURED == 0
         || region.source == SOURCE_TCS
         || (region.source == SOURCE_SECTION && region.secinfo & SECINFO_R != 0);
     let known = (kind::KERNEL..=kind::EXEC_WINDOW).contains(&region.kind)
         && region.flags & !REGION_MEASURED == 0;
-    (placed && typed && filled && measurable && known).then_some(end)
+    (placed && typed && filled && measurable && known && unused == (0, 0, 0)).then_some(end)
 }
