@@ -19,6 +19,7 @@ use mystikos_platform::{control, memory};
 use super::pages::{HostPages, Pages};
 use super::space::{page_up, AddressSpace, PAGE};
 use super::vma::{Kind, Prot};
+use crate::{Errno, Result};
 
 /// Address space of the application.
 pub type Space = AddressSpace<HostPages>;
@@ -76,9 +77,20 @@ fn take() -> Locked {
 pub fn lock() -> Locked {
     #[cfg(feature = "image")]
     if memory::heap_usage().1 < SPARE {
-        grow(SPARE);
+        // Not from the reserve, which is for when there is no other way.
+        grow_from_user_memory(SPARE as u64);
     }
     take()
+}
+
+/// Locks the address space for a call that adds mappings: ENOMEM when the kernel has no memory left to note them.
+pub fn lock_to_add() -> Result<Locked> {
+    let space = lock();
+    #[cfg(feature = "image")]
+    if memory::heap_usage().1 < SPARE / 4 {
+        return Err(Errno::ENOMEM);
+    }
+    Ok(space)
 }
 
 /// Sets the address space up; the last part of user memory is kept back for the kernel.

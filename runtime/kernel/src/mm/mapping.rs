@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::ops::Range;
 
-use super::lock::lock;
+use super::lock::{lock, lock_to_add};
 use super::pages::Pages;
 use super::shared::{self, Window};
 use super::space::{page_up, Content, Place, PAGE};
@@ -109,7 +109,7 @@ fn close_windows(range: &Range<u64>, may_keep: bool) -> Result<bool> {
 }
 
 fn map_anonymous(request: &Request) -> Result<u64> {
-    let mut space = lock();
+    let mut space = lock_to_add()?;
     let start = space.place(request.place, request.size)?;
     let mut vma = Vma::anonymous(start + request.size, request.prot, request.kind);
     vma.state.set(State::SHARED, request.shared);
@@ -131,7 +131,7 @@ fn map_private(request: &Request, file: &Arc<OpenFile>, offset: u64) -> Result<u
     let filled = filled(file, offset, request.size)?;
     let measured = file.file.image_offset();
 
-    let mut space = lock();
+    let mut space = lock_to_add()?;
     let start = space.place(request.place, request.size)?;
     let mut vma = Vma::anonymous(start + request.size, request.prot, request.kind);
     vma.backing = Some(Backing::new(file, offset));
@@ -185,7 +185,7 @@ fn map_shared(request: &Request, file: &Arc<OpenFile>, offset: u64) -> Result<u6
         }
     }
 
-    let mut space = lock();
+    let mut space = lock_to_add()?;
     let start = space.place(request.place, request.size)?;
     let mut vma = Vma::anonymous(start + request.size, request.prot, request.kind);
     vma.state = State::SHARED;
@@ -247,7 +247,7 @@ pub fn unmap(range: Range<u64>) -> Result<()> {
 
 /// mprotect(2) of an aligned range that is not empty.
 pub fn protect(range: Range<u64>, prot: Prot) -> Result<()> {
-    let mut space = lock();
+    let mut space = lock_to_add()?;
     let plain = |vma: &Vma| vma.backing.is_none();
     if space
         .vmas()

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::lock::lock;
+use super::lock::{lock, lock_to_add};
 use super::mapping::{self, Request};
 use super::pages::Pages;
 use super::space::{is_aligned, page_up, Content, Place};
@@ -179,7 +179,7 @@ fn transfer(old: Range<u64>, new_size: u64, place: Place, keep: bool, vma: &Vma)
 
 // A mapping like `vma`, writable so that it can be filled with what that one holds.
 fn plain(size: u64, place: Place, vma: &Vma) -> Result<u64> {
-    let mut space = lock();
+    let mut space = lock_to_add()?;
     let start = space.place(place, size)?;
     let mut new = Vma {
         end: start + size,
