@@ -46,7 +46,7 @@ impl FdTable {
         if free >= FD_MAX {
             return Err(Errno::EMFILE);
         }
-        self.put(free, description, close_on_exec);
+        self.put(free, description, close_on_exec)?;
         Ok(free as i32)
     }
 
@@ -61,7 +61,7 @@ impl FdTable {
         if fd >= FD_MAX {
             return Err(Errno::EBADF);
         }
-        Ok(self.put(fd, description, close_on_exec))
+        self.put(fd, description, close_on_exec)
     }
 
     fn put(
@@ -69,15 +69,17 @@ impl FdTable {
         fd: usize,
         description: Arc<OpenFile>,
         close_on_exec: bool,
-    ) -> Option<Arc<OpenFile>> {
+    ) -> Result<Option<Arc<OpenFile>>> {
         if fd >= self.slots.len() {
+            let more = fd + 1 - self.slots.len();
+            self.slots.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
             self.slots.resize(fd + 1, None);
         }
         let descriptor = Descriptor {
             description,
             close_on_exec,
         };
-        self.slots[fd].replace(descriptor).map(|d| d.description)
+        Ok(self.slots[fd].replace(descriptor).map(|d| d.description))
     }
 
     /// Takes a descriptor away; the caller drops the description after letting go of the table's lock.

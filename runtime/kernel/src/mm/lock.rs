@@ -8,10 +8,12 @@
 //! * a thread that needs to grow the heap while it holds the lock itself takes from the reserve, a range at the upper end
 //!   of user memory that the application cannot map, by moving one atomic bound.
 //!
-//! The lock is taken with some heap to spare, so the reserve is touched only in the odd case.
+//! The lock is taken with some heap to spare, so the reserve is touched only in the odd case. What else it is for: when
+//! all of user memory is in use, the kernel still has memory to note what it must, and meanwhile refuses what can be
+//! refused ([`is_low`]).
 
 use core::ops::{Deref, DerefMut, Range};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use mystikos_platform::sync::{Mutex, MutexGuard, Once};
 use mystikos_platform::{control, memory};
@@ -33,13 +35,15 @@ static HOLDER: AtomicUsize = AtomicUsize::new(0);
 static RESERVE_START: AtomicU64 = AtomicU64::new(0);
 static RESERVE_END: AtomicU64 = AtomicU64::new(0);
 
+// User memory had nothing left for the heap when it was last asked.
+static LOW: AtomicBool = AtomicBool::new(false);
+
 /// Least that the heap grows by.
 const CHUNK: u64 = 1 << 20;
 /// Least that the heap takes from the reserve.
 const RESERVE_CHUNK: u64 = 64 << 10;
 /// Heap that is to be at hand before the lock is taken.
-#[cfg(feature = "image")]
-const SPARE: usize = 128 << 10;
+const SPARE: u64 = 128 << 10;
 
 /// The locked address space.
 pub struct Locked(Option<MutexGuard<'static, Space>>);
@@ -75,10 +79,9 @@ fn take() -> Locked {
 
 /// Locks the address space.
 pub fn lock() -> Locked {
-    #[cfg(feature = "image")]
-    if memory::heap_usage().1 < SPARE {
+    if heap_left() < SPARE {
         // Not from the reserve, which is for when there is no other way.
-        grow_from_user_memory(SPARE as u64);
+        grow_from_user_memory(SPARE);
     }
     take()
 }
@@ -86,11 +89,31 @@ pub fn lock() -> Locked {
 /// Locks the address space for a call that adds mappings: ENOMEM when the kernel has no memory left to note them.
 pub fn lock_to_add() -> Result<Locked> {
     let space = lock();
-    #[cfg(feature = "image")]
-    if memory::heap_usage().1 < SPARE / 4 {
-        return Err(Errno::ENOMEM);
+    match heap_left() < SPARE / 4 {
+        true => Err(Errno::ENOMEM),
+        false => Ok(space),
     }
-    Ok(space)
+}
+
+/// The kernel's heap lives on its reserve, because the application has taken the rest: what can be refused is refused.
+pub fn is_low() -> bool {
+    LOW.load(Ordering::Relaxed) && is_low_still()
+}
+
+#[cold]
+fn is_low_still() -> bool {
+    let holds = HOLDER.load(Ordering::Relaxed) == control::slot() + 1;
+    let low = heap_left() < SPARE && (holds || !grow_from_user_memory(SPARE));
+    LOW.store(low, Ordering::Relaxed);
+    low
+}
+
+fn heap_left() -> u64 {
+    #[cfg(feature = "image")]
+    let left = memory::heap_usage().1 as u64;
+    #[cfg(not(feature = "image"))]
+    let left = u64::MAX;
+    left
 }
 
 /// Sets the address space up; the last part of user memory is kept back for the kernel.
@@ -124,7 +147,11 @@ fn grow(size: usize) -> bool {
     if HOLDER.load(Ordering::Relaxed) == control::slot() + 1 {
         return grow_from_reserve(size);
     }
-    grow_from_user_memory(size) || grow_from_reserve(size)
+    if grow_from_user_memory(size) {
+        return true;
+    }
+    LOW.store(true, Ordering::Relaxed);
+    grow_from_reserve(size)
 }
 
 fn grow_from_user_memory(size: u64) -> bool {

@@ -30,6 +30,7 @@ use alloc::vec::Vec;
 use mystikos_platform::memory::{self, Layout};
 use mystikos_platform::random;
 
+pub use lock::is_low;
 pub use mapping::Request;
 pub use space::{page_down, page_up, Place, PAGE};
 pub use vma::{Kind, Prot};

@@ -52,6 +52,7 @@ pub fn dispatch() {
 fn serve(number: u64, arguments: [u64; 6]) {
     let thread = thread::current();
     let result = match table::find(number) {
+        Some(_) if crate::mm::is_low() && !works_without_memory(number) => Err(Errno::ENOMEM),
         Some(entry) => trace::call(&thread, entry, arguments),
         None => table::unhandled(&thread, number, arguments),
     };
@@ -64,6 +65,55 @@ fn serve(number: u64, arguments: [u64; 6]) {
             }
         }
     }
+}
+
+// Calls that are served when the kernel lives on its reserve: they take little or no memory, and a program needs them
+// to give memory back, to go on waiting, to say what is wrong, and to end. Those that map refuse for themselves.
+fn works_without_memory(number: u64) -> bool {
+    const CALLS: &[u32] = &[
+        raw::__NR_read,
+        raw::__NR_write,
+        raw::__NR_readv,
+        raw::__NR_writev,
+        raw::__NR_pread64,
+        raw::__NR_pwrite64,
+        raw::__NR_lseek,
+        raw::__NR_fstat,
+        raw::__NR_close,
+        raw::__NR_fcntl,
+        raw::__NR_ioctl,
+        raw::__NR_ftruncate,
+        raw::__NR_unlink,
+        raw::__NR_unlinkat,
+        raw::__NR_rmdir,
+        raw::__NR_mmap,
+        raw::__NR_mremap,
+        raw::__NR_mprotect,
+        raw::__NR_munmap,
+        raw::__NR_madvise,
+        raw::__NR_brk,
+        raw::__NR_futex,
+        raw::__NR_nanosleep,
+        raw::__NR_clock_nanosleep,
+        raw::__NR_clock_gettime,
+        raw::__NR_gettimeofday,
+        raw::__NR_time,
+        raw::__NR_sched_yield,
+        raw::__NR_poll,
+        raw::__NR_epoll_wait,
+        raw::__NR_restart_syscall,
+        raw::__NR_rt_sigreturn,
+        raw::__NR_rt_sigprocmask,
+        raw::__NR_rt_sigaction,
+        raw::__NR_sigaltstack,
+        raw::__NR_kill,
+        raw::__NR_tgkill,
+        raw::__NR_getpid,
+        raw::__NR_gettid,
+        raw::__NR_exit,
+        raw::__NR_exit_group,
+    ];
+    CALLS.iter().any(|&call| u64::from(call) == number)
 }
 
 /// Makes the interrupted system call of the calling thread again: no handler was called.

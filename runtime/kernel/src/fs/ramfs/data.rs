@@ -373,6 +373,9 @@ fn contains(range: &dyn SharedRange, at: u64) -> bool {
 
 /// A page of zeros; ENOSPC when memory is out.
 fn try_page() -> Result<Box<[u8]>> {
+    if crate::mm::is_low() {
+        return Err(Errno::ENOSPC);
+    }
     let mut page = Vec::new();
     page.try_reserve_exact(PAGE).map_err(|_| Errno::ENOSPC)?;
     page.resize(PAGE, 0);
