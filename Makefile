@@ -39,7 +39,7 @@ test-python: setup-test build
 
 # Full-size runs that take minutes: a 2 GiB directory in less than 200 MiB of memory.
 soak: build setup-test
-	$(BIN)/pytest -m soak
+	$(BIN)/pytest -m soak --timeout 3600
 
 bench: build setup-test
 	$(BIN)/python -m benchmarks
