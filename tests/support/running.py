@@ -15,7 +15,7 @@ from mystikos import pipeline
 from tests.support.packages import signer
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "runtime" / "programs"
-TIMEOUT = 120
+TIMEOUT = 60
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ pub mod nr {
     /// `(count, timeout_ns)`: the buffer holds `count` `struct pollfd`; a negative timeout waits for ever. → ready
     /// count; -EINTR when this thread was woken by [`WAKE`] or [`INTERRUPT`].
     pub const POLL: u64 = 4;
-    /// `(timeout_ns)`: sleep until woken → 0, or -ETIMEDOUT. A wake that came before counts.
+    /// `(timeout_ns)`: sleep until woken → 0, or 1 when there is something for [`SIGNALS`]; or -ETIMEDOUT. A wake that
+    /// came before counts.
     pub const WAIT: u64 = 5;
     /// `(slot)`: wake the thread of that slot out of [`WAIT`] or [`POLL`], or its next one.
     pub const WAKE: u64 = 6;

@@ -112,7 +112,7 @@ fn on_thread(enclave: &Enclave, slot: u64, act: fn(&Thread)) -> Served {
 
 fn wait(thread: Option<&Thread>, timeout_ns: i64) -> Served {
     if thread.ok_or(errno::EINVAL)?.wait(timeout_ns) {
-        Ok(0)
+        Ok(i64::from(signals::have_arrived()))
     } else {
         Err(errno::ETIMEDOUT)
     }

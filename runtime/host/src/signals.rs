@@ -47,6 +47,11 @@ pub fn take() -> u64 {
     ARRIVED.swap(0, Ordering::SeqCst)
 }
 
+/// [`take`] would give something.
+pub fn have_arrived() -> bool {
+    ARRIVED.load(Ordering::SeqCst) != 0
+}
+
 /// Takes the forwarded signals in a thread of their own, so that no thread of the application is disturbed by them. All
 /// threads made from now on have them blocked.
 pub fn start_forwarding() {

@@ -139,10 +139,25 @@ pub fn poll(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<usize, Errno>
     Ok(n)
 }
 
-/// Sleeps until [`wake`]d, at most `timeout_ns`: true when woken, false when the time is over. May wake for no reason.
-pub fn wait(timeout_ns: Option<u64>) -> bool {
+/// Sleeps until [`wake`]d, at most `timeout_ns`. May wake for no reason.
+pub fn wait(timeout_ns: Option<u64>) -> Woken {
     let timeout = timeout_ns.map_or(-1, |ns| ns.min(i64::MAX as u64) as i64);
-    call(nr::WAIT, &[timeout as u64]).is_ok()
+    match call(nr::WAIT, &[timeout as u64]) {
+        Ok(0) => Woken::ByThread,
+        Ok(_) => Woken::BySignals,
+        Err(_) => Woken::TimedOut,
+    }
+}
+
+/// Why [`wait`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// Another thread called [`wake`], or for no reason.
+    ByThread,
+    /// There is something for [`take_signals`].
+    BySignals,
+    /// The time is over.
+    TimedOut,
 }
 
 /// Wakes the thread of a slot out of [`wait`] or [`poll`], now or the next time.

@@ -183,7 +183,7 @@ fn sleep<T>(
             None => None,
         };
         let woken = if host_fds.is_empty() {
-            host::wait(left)
+            host::wait(left) == host::Woken::BySignals
         } else {
             let mut fds = host_fds.to_vec();
             match host::poll(&mut fds, left) {
