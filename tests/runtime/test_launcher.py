@@ -124,6 +124,13 @@ def test_bad_options_are_refused_in_one_line(probe: Path, arguments: list[str]) 
     assert refused.err.count(b"\n") == 1
 
 
-def test_large_arguments_and_environment(probe: Path) -> None:
-    arguments = [f"{i:0100000d}" for i in range(10)]
-    assert run(probe, "arguments", *arguments).lines[2:] == arguments
+def test_arguments_and_environment_may_take_a_quarter_of_the_stack(probe: Path) -> None:
+    arguments = [f"{i:060000d}" for i in range(5)]
+    told = run(probe, "arguments", *arguments)
+    assert told.lines[2:] == arguments, told.err
+
+
+def test_more_arguments_than_that_are_refused(probe: Path) -> None:
+    refused = run(probe, "arguments", *[f"{i:0100000d}" for i in range(10)])
+    assert (refused.status, refused.out) == (125, b"")
+    assert b"E2BIG" in refused.err
