@@ -66,7 +66,8 @@ pub mod nr {
     pub const CLOCK_GETTIME: u64 = 9;
     /// `(clockid)` → args 0, 1 of the area: seconds, nanoseconds.
     pub const CLOCK_GETRES: u64 = 10;
-    /// `(address, size, prot)`: page permissions of user memory.
+    /// `(address, size, prot, fill)`: page permissions of user memory. A nonzero `fill` tells that all of the pages are
+    /// written next, so that the host may bring them in at once; it is a hint.
     pub const PROTECT: u64 = 11;
     /// `(address, size)`: forget the content of user memory; it reads as zeros afterwards (`linux` target).
     pub const DISCARD: u64 = 12;

@@ -18,7 +18,7 @@ pub fn serve(
     args: &mut [u64; 6],
     buffer: &mut [u8],
 ) -> i64 {
-    let [a, b, c, ..] = *args;
+    let [a, b, c, d, ..] = *args;
     let served = match number {
         nr::EXIT => sys::exit_group((a & 0xff) as i32),
         nr::READ => sized(buffer, b).and_then(|to| stream_read(a, to)),
@@ -30,7 +30,7 @@ pub fn serve(
         nr::THREAD_CREATE => return enclave.create_thread(a),
         nr::CLOCK_GETTIME => clock(raw::__NR_clock_gettime, args),
         nr::CLOCK_GETRES => clock(raw::__NR_clock_getres, args),
-        nr::PROTECT => protect(a, b, c),
+        nr::PROTECT => protect(a, b, c, d != 0),
         nr::DISCARD => discard(a, b),
         nr::YIELD => {
             rustix::thread::sched_yield();
@@ -160,15 +160,23 @@ fn clock(number: u32, args: &mut [u64; 6]) -> Served {
     }
 }
 
-fn protect(address: u64, size: u64, prot: u64) -> Served {
+fn protect(address: u64, size: u64, prot: u64, fill: bool) -> Served {
     if !map::is_user(address, size) {
         return Err(errno::EINVAL);
     }
     let flags = MprotectFlags::from_bits_truncate(prot as u32 & 7);
     // SAFETY: the range lies in user memory, which the launcher does not use.
     unsafe { rustix::mm::mprotect(address as *mut core::ffi::c_void, size as usize, flags) }
-        .map(|()| 0)
-        .map_err(error)
+        .map_err(error)?;
+    if fill && size > mystikos_abi::PAGE_SIZE {
+        // One call instead of a fault for each page; a host before Linux 5.14 refuses, and the faults come.
+        let advice = rustix::mm::Advice::LinuxPopulateWrite;
+        // SAFETY: as above; the pages' content does not change.
+        let _ = unsafe {
+            rustix::mm::madvise(address as *mut core::ffi::c_void, size as usize, advice)
+        };
+    }
+    Ok(0)
 }
 
 fn discard(address: u64, size: u64) -> Served {

@@ -199,6 +199,11 @@ pub fn protect(address: u64, size: u64, prot: u32) -> Result<(), Errno> {
     expect_zero(call(nr::PROTECT, &[address, size, prot as u64]))
 }
 
+/// As [`protect`], for pages that are written as a whole next.
+pub fn protect_to_fill(address: u64, size: u64, prot: u32) -> Result<(), Errno> {
+    expect_zero(call(nr::PROTECT, &[address, size, prot as u64, 1]))
+}
+
 /// Forgets the content of user memory (only where [`start_flags::ZERO_PAGES`] holds).
 pub fn discard(address: u64, size: u64) -> Result<(), Errno> {
     expect_zero(call(nr::DISCARD, &[address, size]))

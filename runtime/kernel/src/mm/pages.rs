@@ -12,6 +12,10 @@ pub trait Pages {
     fn are_zero(&self) -> bool;
     /// Sets the permissions of pages.
     fn protect(&self, start: u64, size: u64, prot: Prot) -> Result<()>;
+    /// Makes pages readable and writable that are written as a whole next.
+    fn open_to_fill(&self, start: u64, size: u64) -> Result<()> {
+        self.protect(start, size, Prot::RW)
+    }
     /// Makes pages zero whatever their permissions; only where [`Pages::are_zero`] holds.
     fn discard(&self, start: u64, size: u64) -> Result<()>;
     /// Writes zeros to writable pages.
@@ -30,7 +34,7 @@ pub trait Pages {
             }
             return Ok(());
         }
-        self.protect(start, size, Prot::RW)?;
+        self.open_to_fill(start, size)?;
         self.zero(start, size)?;
         if prot.effective() != Prot::RW.effective() {
             self.protect(start, size, prot)?;
@@ -60,6 +64,10 @@ impl Pages for HostPages {
 
     fn protect(&self, start: u64, size: u64, prot: Prot) -> Result<()> {
         host::protect(start, size, prot.effective())
+    }
+
+    fn open_to_fill(&self, start: u64, size: u64) -> Result<()> {
+        host::protect_to_fill(start, size, Prot::RW.effective())
     }
 
     fn discard(&self, start: u64, size: u64) -> Result<()> {

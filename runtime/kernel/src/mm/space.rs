@@ -205,7 +205,7 @@ impl<P: Pages> AddressSpace<P> {
             Content::Zero => self.pages.clear(range.start, size, vma.prot, used),
             Content::File { filled } => {
                 if filled > 0 {
-                    self.pages.protect(range.start, filled, Prot::RW)?;
+                    self.pages.open_to_fill(range.start, filled)?;
                 }
                 match used && filled < size {
                     true => self.pages.release(range.start + filled, size - filled),
