@@ -62,8 +62,15 @@ int main(void) {
     printf("affinity %d some %d\n", sched_getaffinity(0, sizeof cpus, &cpus), CPU_COUNT(&cpus) > 0);
     CALL(syscall(SYS_sched_getaffinity, 0, 3, &cpus));
     CALL(syscall(SYS_sched_getaffinity, 999999, sizeof cpus, &cpus));
+    int first = 0;
+    while (!CPU_ISSET(first, &cpus)) first++;
     CPU_ZERO(&cpus);
     CALL(sched_setaffinity(0, sizeof cpus, &cpus));
+    CPU_SET(first, &cpus);
+    CPU_SET(1000, &cpus);
+    CALL(sched_setaffinity(0, sizeof cpus, &cpus));
+    CALL(sched_getaffinity(0, sizeof cpus, &cpus));
+    printf("one %d\n", CPU_COUNT(&cpus) == 1 && CPU_ISSET(first, &cpus));
     CALL(sched_getscheduler(0));
     CALL(sched_getscheduler(-1));
     CALL(sched_getscheduler(999999));

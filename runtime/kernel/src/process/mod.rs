@@ -5,9 +5,11 @@
 //! * [`wait`]: how a thread sleeps in the kernel, and what wakes it.
 //! * [`futex`]: threads that wait for a word of memory.
 //! * [`robust`]: robust futexes of a thread that ends.
+//! * [`affinity`]: sets of CPUs.
 //! * [`credentials`]: users, groups, capabilities.
 //! * [`limits`]: resource limits.
 
+pub mod affinity;
 pub mod credentials;
 mod crt;
 pub mod futex;

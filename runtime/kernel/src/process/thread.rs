@@ -34,6 +34,8 @@ pub struct Thread {
     pub robust_list: AtomicU64,
     /// Deadline of a sleep that was interrupted, for restart_syscall(2).
     pub restart_deadline: AtomicU64,
+    /// CPUs chosen by sched_setaffinity(2), `None` for all; kept and told.
+    pub affinity: Mutex<Option<super::affinity::CpuSet>>,
     /// Timer slack (prctl(2)); told, not used.
     pub timer_slack: AtomicU64,
     /// The thread is about to end; signals go to others.
@@ -59,6 +61,7 @@ impl Thread {
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             restart_deadline: AtomicU64::new(0),
+            affinity: Mutex::new(None),
             timer_slack: AtomicU64::new(DEFAULT_SLACK),
             ending: AtomicBool::new(false),
         }
@@ -188,6 +191,7 @@ pub fn clone(parent: &Thread, arguments: CloneArguments) -> Result<u32> {
     let name = *parent.name.lock();
     let mask = parent.signals.mask();
     let thread = Arc::new(Thread::new(tid, slot, process.clone(), mask, name));
+    *thread.affinity.lock() = *parent.affinity.lock();
     if has(raw::CLONE_CHILD_CLEARTID) {
         let address = arguments.child_tid;
         thread.clear_child_tid.store(address, Ordering::Relaxed);

@@ -1,10 +1,13 @@
 //! Scheduling: it is the host's; what can be asked is answered as for an ordinary process.
 
+use alloc::sync::Arc;
+
 use linux_raw_sys::general as raw;
 use mystikos_platform::{host, user};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::table::{Arg, Entry};
+use crate::process::affinity::CpuSet;
 use crate::process::{self, Thread};
 use crate::{Errno, Result};
 
@@ -36,7 +39,7 @@ pub const TABLE: &[Entry] = &[
         &[Arg::Int, Arg::Uint, Arg::Ptr],
         sched_setaffinity,
     )
-    .accepted("The mask is checked; where threads run is the host's to decide."),
+    .accepted("The mask is checked, kept and told; where threads run is the host's to decide."),
     Entry::full(
         raw::__NR_sched_getscheduler,
         "sched_getscheduler",
@@ -122,47 +125,37 @@ fn named(thread: &Thread, tid: u64) -> Result<()> {
     }
 }
 
-/// Most CPUs that are told.
-const CPUS_MAX: usize = 1024;
-/// A mask for that many, whole words.
-type CpuMask = [u8; CPUS_MAX / 8];
-
-fn cpus() -> usize {
-    (process::cpu_count() as usize).clamp(1, CPUS_MAX)
-}
-
-/// The mask of CPUs that may be used, and its bytes: whole words, as Linux counts them.
-fn mask(cpus: usize) -> (CpuMask, usize) {
-    let mut mask = [0; CPUS_MAX / 8];
-    for cpu in 0..cpus {
-        mask[cpu / 8] |= 1 << (cpu % 8);
-    }
-    (mask, cpus.div_ceil(64) * 8)
+/// The thread that an affinity call names.
+fn affine(thread: &Thread, tid: u64) -> Result<Arc<Thread>> {
+    let tid = match tid as u32 {
+        0 => thread.tid,
+        tid => tid,
+    };
+    thread.process.thread(tid).ok_or(Errno::ESRCH)
 }
 
 fn sched_getaffinity(thread: &Thread, args: [u64; 6]) -> Result<u64> {
-    let (mask, size) = mask(cpus());
+    let cpus = process::cpu_count();
+    let size = CpuSet::size(cpus);
     let room = args[1] as u32 as usize;
     if room < size || !room.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    match named(thread, args[0]) {
-        Err(_) => return Err(Errno::ESRCH),
-        Ok(()) => user::copy_out(args[2], &mask[..size])?,
-    }
+    let chosen = *affine(thread, args[0])?.affinity.lock();
+    let set = chosen.unwrap_or(CpuSet::first(cpus));
+    user::copy_out(args[2], &set.0[..size])?;
     Ok(size as u64)
 }
 
 fn sched_setaffinity(thread: &Thread, args: [u64; 6]) -> Result<u64> {
-    let (allowed, size) = mask(cpus());
-    let mut wanted: CpuMask = [0; CPUS_MAX / 8];
-    let given = (args[1] as u32 as usize).min(size);
-    user::copy_in(args[2], &mut wanted[..given])?;
-    named(thread, args[0]).map_err(|_| Errno::ESRCH)?;
-    match wanted.iter().zip(&allowed).any(|(w, a)| w & a != 0) {
-        true => Ok(0),
-        false => Err(Errno::EINVAL),
-    }
+    let cpus = process::cpu_count();
+    let mut wanted = CpuSet::EMPTY;
+    let given = (args[1] as u32 as usize).min(CpuSet::size(cpus));
+    user::copy_in(args[2], &mut wanted.0[..given])?;
+    let target = affine(thread, args[0])?;
+    let chosen = wanted.within(&CpuSet::first(cpus))?;
+    *target.affinity.lock() = Some(chosen);
+    Ok(0)
 }
 
 fn sched_getscheduler(thread: &Thread, args: [u64; 6]) -> Result<u64> {
@@ -294,14 +287,6 @@ fn getcpu(_: &Thread, args: [u64; 6]) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mask_has_one_bit_for_each_cpu_in_whole_words() {
-        let (bits, size) = mask(3);
-        assert_eq!((bits[0], bits[1], size), (7, 0, 8));
-        let (bits, size) = mask(65);
-        assert_eq!((bits[7], bits[8], size), (0xff, 1, 16));
-    }
 
     #[test]
     fn real_time_needs_a_privilege_and_ordinary_policies_have_no_priority() {
