@@ -141,6 +141,11 @@ impl File for SignalFd {
         Err(Errno::EINVAL)
     }
 
+    fn seek(&self, _description: &OpenFile, _offset: i64, _whence: u32) -> Result<u64> {
+        // Without a position, but no error.
+        Ok(0)
+    }
+
     fn readiness(&self) -> Readiness {
         let wanted = *self.wanted.lock();
         match signal::pending_of(&thread::current(), wanted).is_empty() {

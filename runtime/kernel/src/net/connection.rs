@@ -70,7 +70,7 @@ pub fn listen(socket: &Socket, backlog: i32, credentials: Credentials) -> Result
 pub fn aim(socket: &Socket, context: &FsContext, address: Option<Address>) -> Result<()> {
     let (peer, name) = match address {
         Some(address) => {
-            let peer = names::find(context, &address)?;
+            let peer = names::find(context, socket.kind, &address)?;
             may_send(socket, &peer)?;
             (Some(Arc::downgrade(&peer)), Some(address))
         }
@@ -94,15 +94,11 @@ pub fn connect(
     nonblocking: bool,
 ) -> Result<()> {
     let timeout = socket.options.lock().send_timeout;
-    let listener = names::find(context, &address)?;
+    let listener = names::find(context, socket.kind, &address)?;
     if listener.kind != socket.kind {
         return Err(Errno::EPROTOTYPE);
     }
-    let own_name = {
-        let state = socket.state.lock();
-        may_connect(&state)?;
-        state.name.clone()
-    };
+    let own_name = socket.state.lock().name.clone();
 
     // Complete before anyone sees it: whoever listens may accept it at once.
     let accepted = Socket::new(socket.kind);
@@ -115,7 +111,19 @@ pub fn connect(
         embryo: true,
         ..State::default()
     };
-    let listening = listener.wait(nonblocking, timeout, || enter(&listener, &accepted))??;
+    let listening = listener.wait(nonblocking, timeout, || {
+        let room = has_room(&listener).transpose()?;
+        let allowed = room.and_then(|()| may_connect(&socket.state.lock()));
+        match allowed {
+            Ok(()) => enter(&listener, &accepted),
+            Err(error) => Some(Err(error)),
+        }
+    });
+    let listening = listening.and_then(|entered| entered).inspect_err(|_| {
+        // It ends without having been the other end of anything.
+        let peer = accepted.state.lock().peer.take();
+        drop(peer);
+    })?;
     listener.queue.wake(Readiness::IN | Readiness::RDNORM);
 
     let result = {
@@ -136,14 +144,26 @@ pub fn connect(
     result
 }
 
-// Puts a connection into the backlog if there is room; tells who listens. ECONNREFUSED when nobody does.
+// The backlog of a socket that listens; ECONNREFUSED when it does not (any more).
+fn backlog(state: &mut State) -> Result<&mut Backlog> {
+    match state.shut & SHUT_READ {
+        0 => state.backlog.as_mut().ok_or(Errno::ECONNREFUSED),
+        _ => Err(Errno::ECONNREFUSED),
+    }
+}
+
+fn has_room(listener: &Socket) -> Result<Option<()>> {
+    let mut state = listener.state.lock();
+    let backlog = backlog(&mut state)?;
+    Ok((backlog.pending.len() <= backlog.limit).then_some(()))
+}
+
+// Puts a connection into the backlog if there is room; tells who listens.
 fn enter(listener: &Socket, accepted: &Arc<Socket>) -> Option<Result<Credentials>> {
     let mut state = listener.state.lock();
-    if state.shut & SHUT_READ != 0 {
-        return Some(Err(Errno::ECONNREFUSED));
-    }
-    let Some(backlog) = &mut state.backlog else {
-        return Some(Err(Errno::ECONNREFUSED));
+    let backlog = match backlog(&mut state) {
+        Ok(backlog) => backlog,
+        Err(error) => return Some(Err(error)),
     };
     if backlog.pending.len() > backlog.limit {
         return None;
@@ -236,6 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_not_disturbed_by_another_attempt() {
+        let listener = listening("twice");
+        let client = connecting("twice").unwrap();
+        let _server = accept(&listener, true).unwrap();
+        let credentials = Credentials::default();
+        let again = connect(&client, &context(), name("twice"), credentials, true);
+        assert_eq!(again, Err(Errno::EISCONN));
+        assert_eq!(client.state.lock().shut, 0);
+    }
+
+    #[test]
     fn names_are_free_again_when_their_socket_is_closed() {
         let first = listening("again");
         let second = Socket::new(Kind::Stream);
@@ -263,6 +294,7 @@ mod tests {
         let socket = Socket::new(Kind::Packets);
         let credentials = Credentials::default();
         let connected = connect(&socket, &context(), name("kinds"), credentials, true);
-        assert_eq!(connected, Err(Errno::EPROTOTYPE));
+        assert_eq!(connected, Err(Errno::ECONNREFUSED));
+        bind(&context(), &socket, Some(name("kinds"))).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! Which socket is bound to a name.
 //!
-//! An abstract name stands only here. A path names an inode of the file system, which says nothing about the socket;
+//! An abstract name stands only here, and every kind of socket has its own ones. A path names an inode of the file system, which says nothing about the socket;
 //! it is found by device and inode number, which stay taken as long as the binding keeps the inode.
 
 use alloc::collections::BTreeMap;
@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use mystikos_platform::sync::Mutex;
 
 use super::address::Address;
-use super::socket::Socket;
+use super::socket::{Kind as SocketKind, Socket};
 use crate::fs::dentry::Dentry;
 use crate::fs::inode::{Kind, What};
 use crate::fs::names;
@@ -21,7 +21,7 @@ use crate::{Errno, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Abstract(Vec<u8>),
+    Abstract(u32, Vec<u8>),
     Inode(u64, u64),
 }
 
@@ -43,7 +43,7 @@ impl Drop for Binding {
 /// Binds a socket to a name; EADDRINUSE when it is taken.
 pub fn bind(context: &FsContext, socket: &Arc<Socket>, address: &Address) -> Result<Binding> {
     let (key, inode) = match address {
-        Address::Abstract(name) => (Key::Abstract(name.clone()), None),
+        Address::Abstract(name) => (Key::Abstract(socket.kind as u32, name.clone()), None),
         Address::Path(path) => {
             let mode = 0o777 & !context.umask;
             let made = names::make(context, &context.cwd, path, What::Socket, mode);
@@ -77,10 +77,10 @@ pub fn bind_any(context: &FsContext, socket: &Arc<Socket>) -> Result<(Address, B
     Err(Errno::ENOSPC)
 }
 
-/// The socket bound to a name; ECONNREFUSED when there is none (any more).
-pub fn find(context: &FsContext, address: &Address) -> Result<Arc<Socket>> {
+/// The socket bound to a name, for one of a kind; ECONNREFUSED when there is none (any more).
+pub fn find(context: &FsContext, kind: SocketKind, address: &Address) -> Result<Arc<Socket>> {
     let key = match address {
-        Address::Abstract(name) => Key::Abstract(name.clone()),
+        Address::Abstract(name) => Key::Abstract(kind as u32, name.clone()),
         Address::Path(path) => {
             let dentry = context.find(&context.cwd, path, true)?;
             context.permits(&dentry, permission::WRITE)?;

@@ -297,11 +297,12 @@ impl File for Socket {
         if pending.unwrap_or(!state.messages.is_empty()) {
             ready |= READABLE;
         }
-        if self.kind.connects() && !state.connected && state.backlog.is_none() {
+        let listens = state.backlog.is_some();
+        if self.kind.connects() && !state.connected && !listens {
             ready |= Readiness::HUP;
         }
         drop(state);
-        if self.has_room() {
+        if !listens && self.has_room() {
             ready |= WRITABLE;
         }
         ready

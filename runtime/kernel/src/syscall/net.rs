@@ -14,6 +14,7 @@ use crate::fs::pipe;
 use crate::net::address::{Address, AF_UNIX};
 use crate::net::connection;
 use crate::net::message::Files;
+use crate::net::names;
 use crate::net::socket::{self, Kind, Socket};
 use crate::net::transfer::{self, Flags, Parcel};
 use crate::process::Thread;
@@ -347,7 +348,7 @@ pub fn destination(thread: &Thread, from: &Socket, address: &[u8]) -> Result<Opt
         });
     }
     let address = Address::parse(address)?.ok_or(Errno::EINVAL)?;
-    crate::net::names::find(&context(thread), &address).map(Some)
+    names::find(&context(thread), from.kind, &address).map(Some)
 }
 
 /// Sends bytes, descriptors and credentials as `flags` (MSG_*) say; raises SIGPIPE where it is due.

@@ -14,13 +14,12 @@ use crate::fs::file::OpenFile;
 use crate::fs::io::UserBuffers;
 use crate::net::address::Address;
 use crate::net::message::{Credentials, Files};
-use crate::net::socket::{Kind, Socket};
+use crate::net::socket::Socket;
 use crate::net::transfer::{self, Parcel, Received};
 use crate::process::Thread;
 use crate::{time, Errno, Result};
 
 const MSG_CTRUNC: u32 = 0x8;
-const MSG_EOR: u32 = 0x80;
 const MSG_WAITFORONE: u32 = 0x10000;
 const MSG_CMSG_CLOEXEC: u32 = 0x4000_0000;
 
@@ -239,9 +238,6 @@ fn receive_one(thread: &Thread, description: &OpenFile, address: u64, flags: u32
     let mut received = transfer::receive(socket, &mut sink, how)?;
 
     let mut told = 0;
-    if socket.kind == Kind::Packets && received.credentials.is_some() {
-        told |= MSG_EOR;
-    }
     if received.length > received.bytes {
         told |= MSG_TRUNC;
     }
