@@ -1,6 +1,5 @@
 //! ELF files: what of one is loaded where (elf(5)). Everything read from the file is checked; nothing in it is trusted.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -291,9 +290,6 @@ pub fn read_up_to(file: &OpenFile, offset: u64, size: usize) -> Result<Vec<u8>> 
     bytes.truncate(done);
     Ok(bytes)
 }
-
-/// The description of a program that is being loaded.
-pub type File = Arc<OpenFile>;
 
 #[cfg(test)]
 mod tests {

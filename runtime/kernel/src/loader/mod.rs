@@ -174,8 +174,8 @@ fn load(program: &Program, file: &Arc<OpenFile>, place: Place) -> Result<u64> {
     let size = span.end - span.start;
     let bias = match program.relocatable {
         true => {
-            // One page more is free before and after, so that nothing adjoins the program by accident.
-            let room = size.checked_add(program.align).ok_or(Errno::ENOMEM)?;
+            // Room for the alignment, and for a first address that is not aligned itself.
+            let room = size.checked_add(2 * program.align).ok_or(Errno::ENOMEM)?;
             let start = lock().place(place, room)?;
             let linked = span.start & (program.align - 1);
             let start = start.next_multiple_of(program.align) + linked;
