@@ -168,3 +168,39 @@ impl File for MemoryDevice {
         self
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::fs::io::{BufferSink, BufferSource};
+
+    /// /dev/null, as a file for tests that need any.
+    pub(crate) fn null() -> Arc<dyn File> {
+        open(Kind::CharDevice, NULL, 0).unwrap()
+    }
+
+    fn device(number: u64) -> Arc<OpenFile> {
+        OpenFile::new(open(Kind::CharDevice, number, 2).unwrap(), 2)
+    }
+
+    #[test]
+    fn devices_of_memory_keep_to_their_rules() {
+        let mut buffer = [1; 1000];
+        let read = |number, buffer: &mut [u8]| {
+            let device = device(number);
+            device.file.read(&device, &mut BufferSink::new(buffer))
+        };
+        let write = |number| {
+            let device = device(number);
+            device.file.write(&device, &mut BufferSource(b"text"))
+        };
+        assert_eq!(read(NULL, &mut buffer), Ok(0));
+        assert_eq!(read(ZERO, &mut buffer), Ok(1000));
+        assert_eq!(buffer, [0; 1000]);
+        assert_eq!(read(RANDOM, &mut buffer), Ok(1000));
+        assert!(buffer.iter().any(|&byte| byte != buffer[0]));
+        assert_eq!((write(NULL), write(FULL)), (Ok(4), Err(Errno::ENOSPC)));
+        assert!(open(Kind::CharDevice, super::device(250, 1), 0).is_err());
+        assert!(open(Kind::BlockDevice, NULL, 0).is_err());
+    }
+}

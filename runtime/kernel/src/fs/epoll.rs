@@ -431,6 +431,10 @@ impl File for Epoll {
         self.catch_up();
     }
 
+    fn anonymous_name(&self) -> Option<&'static str> {
+        Some("eventpoll")
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

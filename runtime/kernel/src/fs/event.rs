@@ -111,6 +111,10 @@ impl File for EventFd {
         Some(&self.queue)
     }
 
+    fn anonymous_name(&self) -> Option<&'static str> {
+        Some("eventfd")
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -127,7 +127,7 @@ pub fn init(image: &'static [u8]) {
 /// Bytes that files in memory can have at all, and those still free.
 pub fn space() -> (u64, u64) {
     let usage = crate::mm::usage();
-    (usage.total, usage.free)
+    (usage.total, usage.room)
 }
 
 /// Opens a file by its absolute path, or by one relative to the working directory.

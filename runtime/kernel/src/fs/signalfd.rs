@@ -158,6 +158,10 @@ impl File for SignalFd {
         Some(&self.process.signals.arrival)
     }
 
+    fn anonymous_name(&self) -> Option<&'static str> {
+        Some("signalfd")
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -212,6 +212,10 @@ impl File for TimerFd {
         self.look();
     }
 
+    fn anonymous_name(&self) -> Option<&'static str> {
+        Some("timerfd")
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -157,6 +157,8 @@ pub struct Usage {
     pub stack: u64,
     /// Taken by the kernel's heap.
     pub kernel: u64,
+    /// Not taken by anything, and there for the kernel's heap to take.
+    pub room: u64,
 }
 
 /// How user memory is used.
@@ -167,7 +169,8 @@ pub fn usage() -> Usage {
         total,
         ..Usage::default()
     };
-    for (start, vma) in lock::lock().vmas().iter() {
+    let space = lock::lock();
+    for (start, vma) in space.vmas().iter() {
         let size = vma.end - start;
         if vma.kind == Kind::Kernel {
             usage.kernel += size;
@@ -191,5 +194,7 @@ pub fn usage() -> Usage {
         }
     }
     usage.free = total.saturating_sub(usage.resident + usage.kernel);
+    let user = space.user();
+    usage.room = (user.end - user.start).saturating_sub(usage.mapped + usage.kernel);
     usage
 }

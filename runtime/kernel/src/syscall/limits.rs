@@ -89,8 +89,13 @@ const CAP_SYS_RESOURCE: u32 = 24;
 
 fn change(thread: &Thread, resource: u64, limit: Limit) -> Result<()> {
     let privileged = thread.process.credentials.lock().has(CAP_SYS_RESOURCE);
+    let resource = resource & 0xffff_ffff;
     let mut limits = thread.process.limits.lock();
-    limits.set(resource & 0xffff_ffff, limit, privileged)
+    limits.set(resource, limit, privileged)?;
+    if resource == u64::from(raw::RLIMIT_NOFILE) {
+        thread.process.files.write().set_limit(limit.current);
+    }
+    Ok(())
 }
 
 fn get(thread: &Thread, resource: u64) -> Result<Limit> {

@@ -7,7 +7,6 @@ use mystikos_platform::user;
 
 use super::super::table::{Arg, Entry, Support};
 use super::{description, lock, usable};
-use crate::fs::fd::FD_MAX;
 use crate::fs::file::OpenFile;
 use crate::fs::inode::Kind;
 use crate::fs::open::flag;
@@ -147,10 +146,10 @@ fn fcntl(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     match args[1] as u32 {
         command @ (0 | 1030) => {
             let description = description(thread, fd)?;
-            if argument as u32 as usize >= FD_MAX {
+            let mut files = thread.process.files.write();
+            if argument as u32 as usize >= files.limit() {
                 return Err(Errno::EINVAL);
             }
-            let mut files = thread.process.files.write();
             files
                 .add(description, argument as i32, command == 1030)
                 .map(|fd| fd as u64)
