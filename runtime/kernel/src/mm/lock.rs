@@ -19,7 +19,7 @@ use mystikos_platform::sync::{Mutex, MutexGuard, Once};
 use mystikos_platform::{control, memory};
 
 use super::pages::{HostPages, Pages};
-use super::space::{page_up, AddressSpace, PAGE};
+use super::space::{page_down, page_up, AddressSpace, PAGE};
 use super::vma::{Kind, Prot};
 use crate::{Errno, Result};
 
@@ -108,7 +108,8 @@ fn is_low_still() -> bool {
     low
 }
 
-fn heap_left() -> u64 {
+/// Bytes that the kernel's heap has left.
+pub fn heap_left() -> u64 {
     #[cfg(feature = "image")]
     let left = memory::heap_usage().1 as u64;
     #[cfg(not(feature = "image"))]
@@ -120,7 +121,7 @@ fn heap_left() -> u64 {
 pub fn init(layout: &'static memory::Layout, zero_pages: bool, gap: u64) -> Range<u64> {
     let user = layout.user.clone();
     let size = user.end - user.start;
-    let reserve = super::space::page_down((size / 32).min(16 << 20));
+    let reserve = page_down((size / 32).min(16 << 20));
     let end = user.end - reserve;
     RESERVE_START.store(end, Ordering::Relaxed);
     RESERVE_END.store(user.end, Ordering::Release);
@@ -157,7 +158,7 @@ fn grow(size: usize) -> bool {
 fn grow_from_user_memory(size: u64) -> bool {
     let mut space = take();
     // Larger steps as the heap grows, so that there are few of them; smaller ones when room is scarce.
-    let generous = (kernel_bytes(&space) / 4).clamp(CHUNK, 32 << 20);
+    let generous = page_down(kernel_bytes(&space) / 4).clamp(CHUNK, 32 << 20);
     let user = space.user();
     for wanted in [size.max(generous), size.max(CHUNK), size] {
         let Some(start) = space.vmas().room(wanted, user.start, user.end) else {

@@ -157,7 +157,7 @@ pub struct Usage {
     pub stack: u64,
     /// Taken by the kernel's heap.
     pub kernel: u64,
-    /// Not taken by anything, and there for the kernel's heap to take.
+    /// What the kernel's heap has left, and what it can still take.
     pub room: u64,
 }
 
@@ -195,6 +195,10 @@ pub fn usage() -> Usage {
     }
     usage.free = total.saturating_sub(usage.resident + usage.kernel);
     let user = space.user();
-    usage.room = (user.end - user.start).saturating_sub(usage.mapped + usage.kernel);
+    let taken = usage.mapped + usage.kernel;
+    usage.room = (user.end - user.start)
+        .saturating_sub(taken)
+        .saturating_add(lock::heap_left())
+        .min(total);
     usage
 }
