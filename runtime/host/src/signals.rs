@@ -77,12 +77,21 @@ extern "C" fn forward(set: u64) {
     loop {
         let signal = sys::wait_signal(set);
         ARRIVED.fetch_or(signal_set(signal), Ordering::SeqCst);
-        // Any live thread will do: the kernel chooses the one that gets the signal.
-        if let Some((_, thread)) = threads::enclave().and_then(|e| e.live().next()) {
-            thread.interrupt();
+        // An interrupt that comes while its thread is in the launcher has no effect, so it is repeated until the kernel
+        // has taken the signal.
+        while ARRIVED.load(Ordering::SeqCst) != 0 {
+            // Any live thread will do: the kernel chooses the one that gets the signal.
+            if let Some((_, thread)) = threads::enclave().and_then(|e| e.live().next()) {
+                thread.interrupt();
+            }
+            static NEVER: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
+            sys::futex_wait(&NEVER, 0, Some(REPEAT_NS));
         }
     }
 }
+
+/// Nanoseconds between interrupts for a signal that has not been taken.
+const REPEAT_NS: u64 = 2_000_000;
 
 /// Gives the calling thread an alternate signal stack; returns its base.
 pub fn set_stack(size: usize) -> u64 {
