@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -43,10 +44,11 @@ def _hello(directory: Path) -> Result:
 
 def _python(directory: Path) -> Result:
     appdir = directory / "python.d"
-    command = ["myst", "collect", _PYTHON, "--python", "core", "-o", str(appdir)]
+    command = [sys.executable, "-m", "mystikos", "collect", _PYTHON, "--python", "core", "-o", str(appdir)]
     subprocess.run(command, check=True, capture_output=True)
     application = os.path.realpath(_PYTHON)
-    packaged = package(appdir, directory / "python.package", application, MemorySize="256m")
+    settings = {"MemorySize": "64m", "MaxThreads": 8}
+    packaged = package(appdir, directory / "python.package", application, **settings)
     native, inside = _both([application, "-c", "pass"], [str(packaged), "-c", "pass"])
     size = packaged.stat().st_size / (1 << 20)
     detail = f"{inside * 1e3:.2f} ms for {size:.1f} MiB, native {native * 1e3:.2f} ms"
