@@ -311,18 +311,16 @@ impl<'a, 'c> Walk<'a, 'c> {
                 found => found?,
             };
             self.next = to;
-            if found.inode.kind() == Kind::Symlink {
-                if !is_last || slash || last.follows() {
-                    if self.follow(&found)? {
-                        continue;
-                    }
-                    // A jump in the last place.
-                    let at = self.at.clone();
-                    if slash && !is_directory(&at) {
-                        return Err(Errno::ENOTDIR);
-                    }
-                    return Ok(self.walked(kind, (from, to), Some(at), slash));
+            if found.inode.kind() == Kind::Symlink && (!is_last || slash || last.follows()) {
+                if self.follow(&found)? {
+                    continue;
                 }
+                // A jump in the last place.
+                let at = self.at.clone();
+                if slash && !is_directory(&at) {
+                    return Err(Errno::ENOTDIR);
+                }
+                return Ok(self.walked(kind, (from, to), Some(at), slash));
             }
             self.check_mount(&found)?;
             if is_last {
