@@ -37,6 +37,15 @@ static void *poke(void *writes) {
     return 0;
 }
 
+static pthread_mutex_t lock;
+
+static void *hold(void *p) {
+    pthread_mutex_lock(&lock);
+    nap(150);
+    pthread_mutex_unlock(&lock);
+    return p;
+}
+
 static void install(int flags) {
     struct sigaction sa = {.sa_handler = note, .sa_flags = flags};
     sigaction(SIGUSR1, &sa, 0);
@@ -95,6 +104,23 @@ int main(void) {
     unsigned word = 1;
     struct timespec t5 = {5, 0};
     POKED(0, syscall(SYS_futex, &word, 0, 1, &t5, 0, 0));
+
+    // With a time limit a futex wait is not restarted, but taking a lock always is.
+    struct timespec later;
+    clock_gettime(CLOCK_MONOTONIC, &later);
+    later.tv_sec += 5;
+    install(SA_RESTART);
+    POKED(0, syscall(SYS_futex, &word, 9, 1, &later, 0, ~0u));
+    pthread_mutexattr_t inherit;
+    pthread_mutexattr_init(&inherit);
+    pthread_mutexattr_setprotocol(&inherit, PTHREAD_PRIO_INHERIT);
+    pthread_mutex_init(&lock, &inherit);
+    pthread_t holder;
+    install(0);
+    pthread_create(&holder, 0, hold, 0);
+    nap(30);
+    POKED(0, pthread_mutex_lock(&lock));
+    pthread_join(holder, 0);
 
     // An ignored signal interrupts nothing.
     signal(SIGUSR1, SIG_IGN);

@@ -14,6 +14,7 @@ use mystikos_platform::{control, host, user};
 
 use super::wait::{self, Interrupted};
 use super::Thread;
+use crate::signal::{ERESTARTNOHAND, ERESTARTNOINTR};
 use crate::{Errno, Result};
 
 /// The bitset that matches every waiter.
@@ -138,7 +139,8 @@ impl Waiter {
     }
 }
 
-/// FUTEX_WAIT, FUTEX_WAIT_BITSET: EAGAIN when the word does not hold `expected`, ETIMEDOUT, ERESTARTSYS.
+/// FUTEX_WAIT, FUTEX_WAIT_BITSET: EAGAIN when the word does not hold `expected`, ETIMEDOUT, ERESTARTSYS,
+/// or ERESTARTNOHAND when there is a deadline.
 pub fn wait(
     thread: &Thread,
     address: u64,
@@ -158,7 +160,10 @@ pub fn wait(
         }
         bucket.push_back(waiter.clone());
     }
-    waiter.sleep(deadline).map_err(Errno::from)
+    waiter.sleep(deadline).map_err(|reason| match reason {
+        Interrupted::Signal if deadline.is_some() => ERESTARTNOHAND,
+        reason => reason.into(),
+    })
 }
 
 /// FUTEX_WAKE, FUTEX_WAKE_BITSET: number of threads woken.
@@ -301,7 +306,7 @@ const TID_MASK: u32 = raw::FUTEX_TID_MASK;
 const WAITERS: u32 = raw::FUTEX_WAITERS;
 const OWNER_DIED: u32 = raw::FUTEX_OWNER_DIED;
 
-/// FUTEX_LOCK_PI, FUTEX_TRYLOCK_PI. The lock is handed to the first waiter; there are no priorities to inherit.
+/// FUTEX_LOCK_PI, FUTEX_TRYLOCK_PI: never interrupted for good. The lock is handed to the first waiter; there are no priorities to inherit.
 pub fn lock(thread: &Thread, address: u64, wait: bool, deadline: Option<u64>) -> Result<()> {
     let address = aligned(address)?;
     let waiter = Waiter::new(thread, address, ANY, true);
@@ -312,7 +317,10 @@ pub fn lock(thread: &Thread, address: u64, wait: bool, deadline: Option<u64>) ->
         }
         bucket.push_back(waiter.clone());
     }
-    waiter.sleep(deadline).map_err(Errno::from)
+    waiter.sleep(deadline).map_err(|reason| match reason {
+        Interrupted::TimedOut => Errno::ETIMEDOUT,
+        Interrupted::Signal => ERESTARTNOINTR,
+    })
 }
 
 /// Takes the lock if it has no owner, else marks that there are waiters. The bucket is locked.

@@ -68,7 +68,7 @@ fn restart_wanted(regs: &UserRegs) -> Option<Errno> {
 /// to EINTR otherwise.
 fn settle(regs: &mut UserRegs, restarts: bool) -> Option<u64> {
     let errno = restart_wanted(regs)?;
-    if errno == Errno::ERESTARTSYS && restarts {
+    if errno == super::ERESTARTNOINTR || (errno == Errno::ERESTARTSYS && restarts) {
         return Some(regs.orig_rax);
     }
     regs.rax = (-Errno::EINTR.raw()) as u64;
@@ -175,6 +175,12 @@ mod tests {
         assert_eq!(settle(&mut regs, true), Some(0));
         assert_eq!(settle(&mut regs, false), None);
         assert_eq!(regs.rax, EINTR);
+    }
+
+    #[test]
+    fn taking_a_lock_is_always_restarted() {
+        let mut regs = after(202, super::super::ERESTARTNOINTR);
+        assert_eq!(settle(&mut regs, false), Some(202));
     }
 
     #[test]

@@ -35,6 +35,8 @@ use set::SigSet;
 
 pub use send::{raise, send_to_process, send_to_thread};
 
+/// Always restarted, after a handler too: FUTEX_LOCK_PI.
+pub const ERESTARTNOINTR: Errno = Errno::from_raw(513);
 /// Restarted when no handler was called, EINTR when one was: pause, sigsuspend, ppoll, select.
 pub const ERESTARTNOHAND: Errno = Errno::from_raw(514);
 /// As [`ERESTARTNOHAND`], and restarted with what is left of the time: nanosleep.
@@ -42,7 +44,13 @@ pub const ERESTART_RESTARTBLOCK: Errno = Errno::from_raw(516);
 
 /// The error asks for a restart; applications never see it.
 pub fn is_restart(errno: Errno) -> bool {
-    errno == Errno::ERESTARTSYS || errno == ERESTARTNOHAND || errno == ERESTART_RESTARTBLOCK
+    const RESTARTS: [Errno; 4] = [
+        Errno::ERESTARTSYS,
+        ERESTARTNOINTR,
+        ERESTARTNOHAND,
+        ERESTART_RESTARTBLOCK,
+    ];
+    RESTARTS.contains(&errno)
 }
 
 /// Pending signals with their set readable without the lock.

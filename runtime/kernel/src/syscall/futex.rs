@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::table::{Arg, Entry};
 use crate::process::{futex, robust, Thread};
+use crate::signal::ERESTARTNOHAND;
 use crate::time::{self, TimeSpec};
 use crate::{Errno, Result};
 
@@ -81,7 +82,7 @@ fn futex(thread: &Thread, args: [u64; 6]) -> Result<u64> {
                 .map(|()| 0)
                 .map_err(|errno| match (errno, deadline) {
                     // Not restarted: the time that is left would have to be counted.
-                    (Errno::ERESTARTSYS, Some(_)) => Errno::EINTR,
+                    (ERESTARTNOHAND, Some(_)) => Errno::EINTR,
                     _ => errno,
                 })
         }

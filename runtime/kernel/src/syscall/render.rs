@@ -177,6 +177,8 @@ pub fn failure(errno: Errno) -> String {
 fn restart(errno: Errno) -> Option<(&'static str, &'static str)> {
     if errno == Errno::ERESTARTSYS {
         Some(("ERESTARTSYS", "if SA_RESTART is set"))
+    } else if errno == signal::ERESTARTNOINTR {
+        Some(("ERESTARTNOINTR", "in any case"))
     } else if errno == signal::ERESTARTNOHAND {
         Some(("ERESTARTNOHAND", "if no handler"))
     } else if errno == signal::ERESTART_RESTARTBLOCK {
