@@ -60,11 +60,6 @@ pub struct Interest {
 }
 
 impl Interest {
-    fn seek(&self, _description: &OpenFile, _offset: i64, _whence: u32) -> Result<u64> {
-        // Without a position, but no error.
-        Ok(0)
-    }
-
     fn readiness(&self) -> Readiness {
         Readiness::from_bits_truncate(self.events & !MODES)
     }
@@ -400,6 +395,11 @@ impl File for Epoll {
 
     fn write(&self, _description: &OpenFile, _source: &mut dyn Source) -> Result<usize> {
         Err(Errno::EINVAL)
+    }
+
+    fn seek(&self, _description: &OpenFile, _offset: i64, _whence: u32) -> Result<u64> {
+        // Without a position, but no error.
+        Ok(0)
     }
 
     fn readiness(&self) -> Readiness {
