@@ -12,9 +12,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use mystikos_platform::host::{self, PollFd};
 use mystikos_platform::sync::Mutex;
 
+use super::dentry::Dentry;
 use super::fd::FdTable;
 use super::file::{File, OpenFile, Readiness, Stat, Unqueued};
+use super::inode::Kind;
 use super::io::{Sink, Source};
+use super::path::FsContext;
 use super::{pipe, terminal};
 use crate::process::wait::{wait_with_host, WaitQueue};
 use crate::process::Thread;
@@ -74,10 +77,26 @@ pub fn standard_streams(table: &mut FdTable) {
     }
 }
 
-/// A fresh description of a standard stream with the host's access mode; `None` when the host has it closed.
+/// A fresh description of a standard stream with the host's access mode; `None` when the host has it closed. A terminal
+/// has the name under which the program can open it (ttyname(3)), whatever the host calls it.
 pub fn open(fd: u32) -> Option<Arc<OpenFile>> {
-    let flags = host::getfl(fd).ok()?;
-    Some(OpenFile::new(Stream::new(fd), flags & FLAGS))
+    let flags = host::getfl(fd).ok()? & FLAGS;
+    let stream = Stream::new(fd);
+    let name = match stream.is_terminal() {
+        true => terminal_name(),
+        false => None,
+    };
+    Some(match name {
+        Some(name) => OpenFile::named(name, stream, flags),
+        None => OpenFile::new(stream, flags),
+    })
+}
+
+// /dev/tty, unless the package has put something else there.
+fn terminal_name() -> Option<Arc<Dentry>> {
+    let context = FsContext::default();
+    let found = context.find(&context.root, b"/dev/tty", true).ok()?;
+    (found.inode.kind() == Kind::CharDevice).then_some(found)
 }
 
 /// The standard stream that is a terminal, for opening /dev/tty: the first one that is.
