@@ -51,6 +51,12 @@ static const char *shown(const char *path)
     return path == long_name ? "long name" : path == long_path ? "long path" : path;
 }
 
+/* Calls that succeed on directories outside of the empty one must not touch those. */
+static int outside(const char *path)
+{
+    return path[0] == '/' ? path != long_path : !strcmp(path, "..");
+}
+
 #define EACH(call)                                                                                       \
     do {                                                                                                 \
         printf("# " #call "\n");                                                                         \
@@ -93,27 +99,27 @@ int main(void)
     EACH(readlink(p, text, 2));
     EACH(readlink(p, text, 0));
     EACH(stat(p, &status));
-    EACH(stat(p, &status) ? -1 : (long)status.st_mode);
-    EACH(lstat(p, &status) ? -1 : (long)status.st_mode);
-    EACH(fstatat(AT_FDCWD, p, &status, AT_EMPTY_PATH) ? -1 : (long)status.st_mode);
+    EACH(stat(p, &status) ? -1 : outside(p) ? 0 : (long)status.st_mode);
+    EACH(lstat(p, &status) ? -1 : outside(p) ? 0 : (long)status.st_mode);
+    EACH(fstatat(AT_FDCWD, p, &status, AT_EMPTY_PATH) ? -1 : outside(p) ? 0 : (long)status.st_mode);
     EACH(fstatat(AT_FDCWD, p, &status, 0x4000));
     EACH(access(p, F_OK));
     EACH(access(p, R_OK | W_OK));
     EACH(access(p, X_OK));
     EACH(access(p, 8));
     EACH(syscall(SYS_faccessat2, AT_FDCWD, p, F_OK, AT_SYMLINK_NOFOLLOW));
-    EACH(chmod(p, 0700));
-    EACH(chown(p, 0, 0));
-    EACH(lchown(p, 0, 0));
+    EACH(outside(p) ? 0 : chmod(p, 0700));
+    EACH(outside(p) ? 0 : chown(p, 0, 0));
+    EACH(outside(p) ? 0 : lchown(p, 0, 0));
     EACH(truncate(p, 3));
     EACH(truncate(p, -1));
     EACH(statfs(p, &system));
     EACH(chdir(p));
-    EACH(utimensat(AT_FDCWD, p, times, 0));
-    EACH(utimensat(AT_FDCWD, p, times, AT_SYMLINK_NOFOLLOW));
+    EACH(outside(p) ? 0 : utimensat(AT_FDCWD, p, times, 0));
+    EACH(outside(p) ? 0 : utimensat(AT_FDCWD, p, times, AT_SYMLINK_NOFOLLOW));
     EACH(utimensat(AT_FDCWD, p, bad, 0));
-    EACH(utimes(p, NULL));
-    EACH(utime(p, NULL));
+    EACH(outside(p) ? 0 : utimes(p, NULL));
+    EACH(outside(p) ? 0 : utime(p, NULL));
     EACH(mknod(p, S_IFREG | 0600, 0));
     EACH(mknod(p, S_IFIFO | 0600, 0));
     EACH(mknod(p, S_IFDIR | 0600, 0));

@@ -50,7 +50,7 @@ int main(void)
                     continue;
                 }
                 REQUIRE(fstat(fd, &status) == 0);
-                printf(" = ok, %o", status.st_mode);
+                printf(" = ok, %o", status.st_mode & S_IFMT);
                 if (S_ISREG(status.st_mode))
                     printf(", %lld bytes", (long long)status.st_size);
                 printf(", flags %x\n", fcntl(fd, F_GETFL) & ~0100000);
