@@ -11,6 +11,9 @@ pub const HOST_ABI_VERSION: u32 = 1;
 
 /// Bytes of a host area's data buffer.
 pub const BUFFER_SIZE: usize = 128 * 1024;
+/// Offset in the area of a u32 that the kernel clears before a host call. The host sets it when the thread was to be
+/// interrupted while it was outside, where no asynchronous exit tells the kernel of it.
+pub const INTERRUPTED_OFFSET: usize = 1024;
 /// Offset of the buffer in the area.
 pub const BUFFER_OFFSET: usize = 4096;
 /// Bytes of a host area.

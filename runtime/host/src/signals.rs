@@ -116,6 +116,10 @@ pub fn drop_stack(base: u64, size: usize) {
 extern "C" fn on_interrupt(_: i32, _: *mut raw::siginfo_t, context: *mut Context) {
     // SAFETY: the host kernel passes a pointer to the signal frame.
     let context = unsafe { &mut *context };
+    if sys::own_code().contains(&context.registers.rip) {
+        threads::interrupted_outside(sys::gs_base());
+        return;
+    }
     exit_asynchronously(&mut context.registers, 0, 0, 0);
 }
 

@@ -6,7 +6,9 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use linux_raw_sys::errno;
-use mystikos_abi::hostcall::{exit, HostArea, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE};
+use mystikos_abi::hostcall::{
+    exit, HostArea, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET,
+};
 use mystikos_abi::package::{kind, RegionRecord};
 use mystikos_abi::{block, PAGE_SIZE};
 use rustix::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -238,6 +240,16 @@ extern "C" fn thread_main(slot: u64) {
     // SAFETY: as above.
     unsafe { sys::set_segment_bases(0, 0) };
     signals::drop_stack(signal_stack, SIGNAL_STACK_SIZE);
+}
+
+/// Notes for the kernel that this thread, which is outside, was to be interrupted; it looks when it comes back.
+pub fn interrupted_outside(gs: u64) {
+    let Some(thread) = enclave().and_then(|enclave| enclave.thread(enclave.slot_of(gs)?)) else {
+        return;
+    };
+    let area = thread.area.load(Ordering::Relaxed) as usize;
+    // SAFETY: the thread's own host area; the word is apart from what `serve` works on, and the thread is stopped.
+    unsafe { ((area + INTERRUPTED_OFFSET) as *mut u32).write_volatile(1) };
 }
 
 static STARTED: AtomicBool = AtomicBool::new(false);

@@ -155,6 +155,12 @@ pub fn set_pending(slot: usize) {
     unsafe { (*of_slot(slot)).pending.store(1, Ordering::SeqCst) }
 }
 
+/// As [`set_pending`], for the calling thread.
+pub(crate) fn set_own_pending() {
+    // SAFETY: `this` is valid and the field is atomic.
+    unsafe { (*this()).pending.store(1, Ordering::SeqCst) }
+}
+
 /// Takes back [`set_pending`] for the calling thread; done before looking at what is pending.
 pub fn clear_pending() {
     // SAFETY: `this` is valid and the field is atomic.

@@ -9,11 +9,11 @@ use core::mem::size_of;
 
 use mystikos_abi::hostcall::{
     exit, nr, HostArea, HostSpan, HostStart, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE,
-    HOST_ABI_VERSION, START_SIZE_MAX,
+    HOST_ABI_VERSION, INTERRUPTED_OFFSET, START_SIZE_MAX,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::control::this;
+use crate::control::{self, this};
 use crate::{entry, memory, Errno};
 
 pub use mystikos_abi::hostcall::start as start_flags;
@@ -53,12 +53,17 @@ fn call_full(number: u64, args: [u64; 6]) -> Result<(u64, [u64; 6]), Errno> {
         args,
         result: 0,
     };
+    let interrupted = (area as usize + INTERRUPTED_OFFSET) as *mut u32;
     // SAFETY: the area lies outside the enclave (checked) and is aligned; volatile, because the host changes it.
-    let reply = unsafe {
+    let (reply, interrupted) = unsafe {
+        interrupted.write_volatile(0);
         area.write_volatile(request);
         entry::leave(exit::HOST_CALL, 0, 0);
-        area.read_volatile()
+        (area.read_volatile(), interrupted.read_volatile())
     };
+    if interrupted != 0 {
+        control::set_own_pending();
+    }
     match reply.result {
         result if result < 0 => Err(Errno::from_raw(result.saturating_neg())),
         result => Ok((result as u64, reply.args)),
