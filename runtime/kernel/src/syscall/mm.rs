@@ -109,7 +109,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 9,
         name: "mmap",
-        args: &[Arg::Hex, Arg::Uint, PROT, MAP, Arg::Fd, Arg::Hex],
+        args: &[Arg::Ptr, Arg::Uint, PROT, MAP, Arg::Fd, Arg::Hex],
         support: Support::Partial,
         note: "private mappings of files are copies made at once; one page of a file has one writable shared mapping, which a second request for it shares (EOPNOTSUPP at another fixed address); MAP_FIXED outside of user memory and MAP_HUGETLB are ENOMEM; MAP_GROWSDOWN does not grow",
         handler: sys_mmap,
@@ -117,7 +117,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 10,
         name: "mprotect",
-        args: &[Arg::Hex, Arg::Uint, PROT],
+        args: &[Arg::Ptr, Arg::Uint, PROT],
         support: Support::Full,
         note: "",
         handler: sys_mprotect,
@@ -125,7 +125,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 11,
         name: "munmap",
-        args: &[Arg::Hex, Arg::Uint],
+        args: &[Arg::Ptr, Arg::Uint],
         support: Support::Full,
         note: "",
         handler: sys_munmap,
@@ -133,7 +133,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 12,
         name: "brk",
-        args: &[Arg::Hex],
+        args: &[Arg::Ptr],
         support: Support::Full,
         note: "EOPNOTSUPP with NoBrk",
         handler: sys_brk,
@@ -141,7 +141,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 25,
         name: "mremap",
-        args: &[Arg::Hex, Arg::Uint, Arg::Uint, REMAP, Arg::Hex],
+        args: &[Arg::Ptr, Arg::Uint, Arg::Uint, REMAP, Arg::Hex],
         support: Support::Partial,
         note: "moving copies the pages; a shared mapping is not duplicated (old size 0 is EINVAL)",
         handler: sys_mremap,
@@ -149,7 +149,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 26,
         name: "msync",
-        args: &[Arg::Hex, Arg::Uint, SYNC],
+        args: &[Arg::Ptr, Arg::Uint, SYNC],
         support: Support::Full,
         note: "",
         handler: sys_msync,
@@ -157,7 +157,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 27,
         name: "mincore",
-        args: &[Arg::Hex, Arg::Uint, Arg::Ptr],
+        args: &[Arg::Ptr, Arg::Uint, Arg::Ptr],
         support: Support::Partial,
         note: RESIDENT,
         handler: sys_mincore,
@@ -165,7 +165,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 28,
         name: "madvise",
-        args: &[Arg::Hex, Arg::Uint, ADVICE],
+        args: &[Arg::Ptr, Arg::Uint, ADVICE],
         support: Support::Partial,
         note: "MADV_DONTNEED and MADV_FREE act at once; MADV_REMOVE is EOPNOTSUPP; other advice changes nothing",
         handler: sys_madvise,
@@ -173,7 +173,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 149,
         name: "mlock",
-        args: &[Arg::Hex, Arg::Uint],
+        args: &[Arg::Ptr, Arg::Uint],
         support: Support::Accepted,
         note: RESIDENT,
         handler: sys_mlock,
@@ -181,7 +181,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 150,
         name: "munlock",
-        args: &[Arg::Hex, Arg::Uint],
+        args: &[Arg::Ptr, Arg::Uint],
         support: Support::Accepted,
         note: RESIDENT,
         handler: sys_mlock,
@@ -205,7 +205,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 216,
         name: "remap_file_pages",
-        args: &[Arg::Hex, Arg::Uint, PROT, Arg::Uint, MAP],
+        args: &[Arg::Ptr, Arg::Uint, PROT, Arg::Uint, MAP],
         support: Support::Refused,
         note: "obsolete; EINVAL",
         handler: |_, _| Err(Errno::EINVAL),
@@ -230,7 +230,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 325,
         name: "mlock2",
-        args: &[Arg::Hex, Arg::Uint, Arg::Flags(&[(1, "MLOCK_ONFAULT")])],
+        args: &[Arg::Ptr, Arg::Uint, Arg::Flags(&[(1, "MLOCK_ONFAULT")])],
         support: Support::Accepted,
         note: RESIDENT,
         handler: sys_mlock2,
@@ -238,7 +238,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 329,
         name: "pkey_mprotect",
-        args: &[Arg::Hex, Arg::Uint, PROT, Arg::Int],
+        args: &[Arg::Ptr, Arg::Uint, PROT, Arg::Int],
         support: Support::Partial,
         note: NO_KEYS,
         handler: sys_pkey_mprotect,
@@ -279,7 +279,7 @@ const fn refused(
     Entry {
         number,
         name,
-        args: &[Arg::Hex, Arg::Hex, Arg::Hex],
+        args: &[Arg::Ptr, Arg::Hex, Arg::Hex],
         support: Support::Refused,
         note,
         handler,

@@ -33,7 +33,8 @@ pub fn argument(arg: Arg, value: u64, all: &[u64; 6]) -> Option<String> {
         Arg::Ptr => pointer(value),
         Arg::Flags(names) => flags(names, value),
         Arg::Enum(names) => one_of(names, value),
-        Arg::Mode => format!("{:#05o}", value as u32).replacen("0o", "0", 1),
+        Arg::CreateMode(flags) if all[flags as usize] & MAKES_A_FILE == 0 => String::new(),
+        Arg::Mode | Arg::CreateMode(_) => format!("{:#05o}", value as u32).replacen("0o", "0", 1),
         Arg::Signal => match value as u32 {
             0 => "0".into(),
             signal => set::name(signal).into(),
@@ -42,6 +43,9 @@ pub fn argument(arg: Arg, value: u64, all: &[u64; 6]) -> Option<String> {
 }
 
 const AT_FDCWD: i32 = -100;
+
+/// O_CREAT and the bit of O_TMPFILE that is not O_DIRECTORY.
+const MAKES_A_FILE: u64 = 0o100 | 0o20000000;
 
 /// A buffer that the call has filled with as many bytes as its result says.
 pub fn filled(value: u64, result: Result<u64>) -> String {
@@ -308,6 +312,10 @@ mod tests {
         assert_eq!(show(Arg::DirFd, -100i64 as u64), "AT_FDCWD");
         assert_eq!(show(Arg::Fd, 0xffff_ffff), "-1");
         assert_eq!(show(Arg::Mode, 0o644), "0644");
+        let opened =
+            |flags| argument(Arg::CreateMode(1), 0o600, &[0, flags, 0o600, 0, 0, 0]).unwrap();
+        assert_eq!(opened(0o101), "0600");
+        assert_eq!(opened(0o2000000), "");
         assert_eq!(show(Arg::Ptr, 0), "NULL");
         assert_eq!(show(Arg::Signal, 15), "SIGTERM");
         assert_eq!(show(Arg::Path, 0), "NULL");

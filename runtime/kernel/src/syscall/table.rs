@@ -30,7 +30,7 @@ pub enum Arg {
     BufIn(u8),
     /// Bytes written by the call; the result is the count.
     BufOut,
-    /// Pointer to something not shown.
+    /// Address, or pointer to something not shown.
     Ptr,
     /// Bits with names; what has no name is shown in hexadecimal.
     Flags(&'static [(u64, &'static str)]),
@@ -38,6 +38,8 @@ pub enum Arg {
     Enum(&'static [(u64, &'static str)]),
     /// Permission bits, octal.
     Mode,
+    /// Permission bits of a file that open(2) makes: there only when the flags, at the given index, say so.
+    CreateMode(u8),
     /// Signal number.
     Signal,
 }

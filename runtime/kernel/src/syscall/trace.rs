@@ -154,6 +154,9 @@ fn finished(
 ) -> String {
     let mut line = format!("{}(", entry.name);
     for (i, part) in parts.iter().enumerate() {
+        if part.as_ref().is_some_and(String::is_empty) {
+            continue;
+        }
         if i > 0 {
             line.push_str(", ");
         }

@@ -51,7 +51,7 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 2,
         name: "open",
-        args: &[Arg::Path, Arg::Flags(OPEN_FLAGS), Arg::Mode],
+        args: &[Arg::Path, Arg::Flags(OPEN_FLAGS), Arg::CreateMode(1)],
         support: Support::Full,
         note: "",
         handler: |thread, args| open(thread, at::FDCWD as u64, args[0], args[1], args[2]),
@@ -78,7 +78,12 @@ pub const TABLE: &[Entry] = &[
     Entry {
         number: 257,
         name: "openat",
-        args: &[Arg::DirFd, Arg::Path, Arg::Flags(OPEN_FLAGS), Arg::Mode],
+        args: &[
+            Arg::DirFd,
+            Arg::Path,
+            Arg::Flags(OPEN_FLAGS),
+            Arg::CreateMode(2),
+        ],
         support: Support::Full,
         note: "",
         handler: |thread, args| open(thread, args[0], args[1], args[2], args[3]),
