@@ -262,7 +262,7 @@ fn places_follow_mmap() {
         Err(Errno::ENOMEM),
         "beyond the end"
     );
-    assert_eq!(place(Place::Fixed(u64::MAX & !0xfff)), Err(Errno::ENOMEM));
+    assert_eq!(place(Place::Fixed(!0xfffu64)), Err(Errno::ENOMEM));
     assert_eq!(place(Place::NoReplace(at(11))), Err(Errno::EEXIST));
     assert_eq!(place(Place::NoReplace(at(12))), Ok(at(12)));
     assert_eq!(place(Place::Fixed(WINDOW.start)), Ok(WINDOW.start));
