@@ -16,17 +16,19 @@ from benchmarks import Result
 from mystikos.launcher import Runtime
 
 _ROUNDS = 40
+_ENVIRONMENT = {"MYST_TARGET": "linux", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 _HELLO = '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }\n'
 _SIZE_LIMIT = 2 << 20
 _PYTHON = "/usr/bin/python3"
 
 
 def run() -> Iterator[Result]:
-    """The C hello, CPython, and sizes."""
+    """The C hello, CPython, the command's help, and sizes."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         yield _hello(directory)
         yield _python(directory)
+    yield _help()
     runtime = Runtime.load()
     size = len(runtime.launcher) + len(runtime.kernel)
     yield Result("launcher and kernel ÷ 2 MiB", size / _SIZE_LIMIT, 1.0, False, f"{size} bytes")
@@ -55,12 +57,18 @@ def _python(directory: Path) -> Result:
     return Result("CPython -c pass ÷ native", inside / native, 1.5, False, detail)
 
 
+def _help() -> Result:
+    bare, told = _both([sys.executable, "-c", "pass"], [sys.executable, "-m", "mystikos", "--help"])
+    detail = f"{told * 1e3:.0f} ms, python3 -c pass {bare * 1e3:.0f} ms"
+    return Result("myst --help: (over python3 -c pass) ÷ 150 ms", (told - bare) / 0.150, 1.0, False, detail)
+
+
 def _both(native: list[str], packaged: list[str]) -> tuple[float, float]:
     """Seconds of each: the best of several runs in turn."""
     best = [float("inf"), float("inf")]
     for _ in range(_ROUNDS):
         for which, command in enumerate((native, packaged)):
             start = time.perf_counter()
-            subprocess.run(command, env={"MYST_TARGET": "linux"}, stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(command, env=_ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
             best[which] = min(best[which], time.perf_counter() - start)
     return best[0], best[1]

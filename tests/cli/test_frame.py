@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -85,18 +84,6 @@ def test_a_control_character_in_an_argument_does_not_reach_the_terminal(
     err = capsys.readouterr().err
     assert "\x1b" not in err
     assert err.count(r"\x1b[31m") == 2
-
-
-def test_help_starts_fast_and_imports_no_verb() -> None:
-    def fastest(*arguments: str) -> float:
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=ENVIRONMENT)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert fastest("-m", "mystikos", "--help") < fastest("-c", "pass") + 0.150
 
 
 def test_help_needs_none_of_the_heavy_libraries() -> None:
