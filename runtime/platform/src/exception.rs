@@ -58,7 +58,7 @@ mod entry {
     use super::*;
     use crate::{entry, memory, user};
 
-    /// What the two words before RIP say if it is a `syscall` instruction.
+    /// The bytes at RIP if it is a `syscall` instruction.
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
     #[no_mangle]
@@ -118,14 +118,13 @@ mod entry {
 
     fn is_syscall(rip: u64) -> bool {
         // A fault in here cannot be taken care of (the exception stack is in use), so only memory that was just being
-        // executed is read: the bytes at RIP, and the next byte when it is in the same page. It need not be user memory:
-        // the host's vDSO falls back to system calls of its own (`linux` target).
-        if rip & 0xfff == 0xfff {
-            return false;
-        }
-        // SAFETY: the instruction at RIP was fetched and raised #UD, so its page is present; the enclave's pages that
+        // executed is read: the byte at RIP, and the next one, which may be in another page, when the first makes the
+        // processor fetch it. It need not be user memory: the host's vDSO falls back to system calls of its own
+        // (`linux` target).
+        let at = rip as *const u8;
+        // SAFETY: the instruction at RIP was fetched and raised #UD, so its bytes are present; the enclave's pages that
         // are executable are readable too.
-        unsafe { (rip as *const [u8; 2]).read_unaligned() == SYSCALL }
+        unsafe { at.read() == SYSCALL[0] && at.wrapping_add(1).read() == SYSCALL[1] }
     }
 
     fn registers(gpr: &GprSgx, old: &UserRegs) -> UserRegs {
