@@ -169,4 +169,5 @@ def main():
     sys.exit(5)
 
 
-main()
+if __name__ == "__main__":
+    main()
