@@ -1,4 +1,4 @@
-//! The launcher's image: first instruction, memory functions, allocator, panic handler, and the order of things.
+//! The launcher's image: first instruction, allocator, panic handler, and the order of things.
 
 #![no_std]
 #![no_main]
@@ -9,6 +9,8 @@ use core::arch::global_asm;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+// Linked for its symbols: memory functions, relocation.
+use mystikos_freestanding as _;
 use mystikos_host::arguments::{self, Process};
 use mystikos_host::failure::{say, EXIT_STATUS};
 use mystikos_host::package::Package;
@@ -22,75 +24,13 @@ global_asm!(
     "xor ebp, ebp",
     "mov rdi, rsp",
     "and rsp, -16",
-    // The image relocates itself: all R_X86_64_RELATIVE of DT_RELA.
-    "lea r8, [rip + __ehdr_start]",
-    "lea rax, [rip + _DYNAMIC]",
-    "xor esi, esi",
-    "xor ecx, ecx",
-    "1: mov rdx, [rax]",
-    "test rdx, rdx",
-    "jz 3f",
-    "cmp rdx, 7",
-    "cmove rsi, [rax + 8]",
-    "cmp rdx, 8",
-    "cmove rcx, [rax + 8]",
-    "add rax, 16",
-    "jmp 1b",
-    "3: add rsi, r8",
-    "add rcx, rsi",
-    "4: cmp rsi, rcx",
-    "jae 5f",
-    "mov rdx, [rsi]",
-    "mov r9, [rsi + 16]",
-    "add r9, r8",
-    "mov [rdx + r8], r9",
-    "add rsi, 24",
-    "jmp 4b",
-    "5: call {main}",
+    "push rdi",
+    "push rdi",
+    "call myst_relocate",
+    "pop rdi",
+    "pop rdi",
+    "call {main}",
     "ud2",
-    ".globl memcpy, memmove, memset, memcmp, bcmp, strlen",
-    "memcpy: mov rax, rdi",
-    "mov rcx, rdx",
-    "rep movsb",
-    "ret",
-    "memmove: mov rax, rdi",
-    "mov rcx, rdx",
-    "mov r8, rdi",
-    "sub r8, rsi",
-    "cmp r8, rdx",
-    "jb 1f",
-    "rep movsb",
-    "ret",
-    "1: lea rdi, [rdi + rcx - 1]",
-    "lea rsi, [rsi + rcx - 1]",
-    "std",
-    "rep movsb",
-    "cld",
-    "ret",
-    "memset: mov r8, rdi",
-    "mov eax, esi",
-    "mov rcx, rdx",
-    "rep stosb",
-    "mov rax, r8",
-    "ret",
-    "memcmp:",
-    "bcmp: xor ecx, ecx",
-    "1: cmp rcx, rdx",
-    "je 2f",
-    "movzx eax, byte ptr [rdi + rcx]",
-    "movzx r8d, byte ptr [rsi + rcx]",
-    "inc rcx",
-    "sub eax, r8d",
-    "jz 1b",
-    "ret",
-    "2: xor eax, eax",
-    "ret",
-    "strlen: xor eax, eax",
-    "1: cmp byte ptr [rdi + rax], 0",
-    "je 2f",
-    "inc rax",
-    "jmp 1b",
-    "2: ret",
     main = sym main,
 );
 

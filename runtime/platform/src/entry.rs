@@ -92,38 +92,6 @@ global_asm!(
 );
 
 #[cfg(feature = "image")]
-global_asm!(
-    // Apply R_X86_64_RELATIVE relocations. Clobbers RAX, RCX, RDX, RSI, RDI, R8, R9.
-    "myst_relocate:",
-    "lea r8, [rip + __ehdr_start]",
-    "lea rdi, [rip + _DYNAMIC]",
-    "xor esi, esi",
-    "xor ecx, ecx",
-    "1: mov rax, [rdi]",
-    "test rax, rax",
-    "jz 3f",
-    "cmp rax, 7", // DT_RELA
-    "jne 2f",
-    "mov rsi, [rdi + 8]",
-    "2: cmp rax, 8", // DT_RELASZ
-    "jne 4f",
-    "mov rcx, [rdi + 8]",
-    "4: add rdi, 16",
-    "jmp 1b",
-    "3: add rsi, r8",
-    "add rcx, rsi",
-    "5: cmp rsi, rcx",
-    "jae 6f",
-    "mov rdx, [rsi]",
-    "mov r9, [rsi + 16]",
-    "add r9, r8",
-    "mov [rdx + r8], r9",
-    "add rsi, 24",
-    "jmp 5b",
-    "6: ret",
-);
-
-#[cfg(feature = "image")]
 #[no_mangle]
 static mut RELOCATED: u32 = 0;
 

@@ -1,88 +1,16 @@
-//! The freestanding image: memory functions, allocator, panic handler.
+//! The freestanding image: allocator, panic handler.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::arch::global_asm;
 use core::ops::Range;
 
 use mystikos_abi::hostcall::exit;
+// Linked for its symbols: memory functions, relocation.
+use mystikos_freestanding as _;
 use spin::Once;
 use talc::{ErrOnOom, Span, Talc};
 
 use crate::sync::Mutex;
 use crate::{entry, host};
-
-// The C memory functions that compiled Rust calls. `rep movsb` is fast on every processor with SGX (ERMS).
-global_asm!(
-    ".globl memcpy, memmove, memset, memcmp, bcmp, strlen",
-    ".type memcpy, @function",
-    ".type memmove, @function",
-    ".type memset, @function",
-    ".type memcmp, @function",
-    ".type bcmp, @function",
-    ".type strlen, @function",
-    ".balign 16",
-    "memcpy:",
-    "mov rax, rdi",
-    "mov rcx, rdx",
-    "rep movsb",
-    "ret",
-    ".balign 16",
-    "memmove:",
-    "mov rax, rdi",
-    "mov rcx, rdx",
-    "mov r8, rdi",
-    "sub r8, rsi",
-    "cmp r8, rdx",
-    "jb 1f",
-    "rep movsb",
-    "ret",
-    "1: lea rdi, [rdi + rcx - 1]",
-    "lea rsi, [rsi + rcx - 1]",
-    "std",
-    "rep movsb",
-    "cld",
-    "ret",
-    ".balign 16",
-    "memset:",
-    "mov r8, rdi",
-    "mov eax, esi",
-    "mov rcx, rdx",
-    "rep stosb",
-    "mov rax, r8",
-    "ret",
-    ".balign 16",
-    "memcmp:",
-    "bcmp:",
-    "xor ecx, ecx",
-    "1: cmp rcx, rdx",
-    "je 2f",
-    "movzx eax, byte ptr [rdi + rcx]",
-    "movzx r8d, byte ptr [rsi + rcx]",
-    "inc rcx",
-    "sub eax, r8d",
-    "jz 1b",
-    "ret",
-    "2: xor eax, eax",
-    "ret",
-    ".balign 16",
-    "strlen:",
-    "xor eax, eax",
-    "1: cmp byte ptr [rdi + rax], 0",
-    "je 2f",
-    "inc rax",
-    "jmp 1b",
-    "2: ret",
-);
-
-// Parts of `alloc` come compiled for unwinding and name these. A panic ends the kernel at once, so nothing unwinds.
-global_asm!(
-    ".globl _Unwind_Resume, rust_eh_personality",
-    ".type _Unwind_Resume, @function",
-    ".type rust_eh_personality, @function",
-    "_Unwind_Resume:",
-    "rust_eh_personality:",
-    "ud2",
-);
 
 struct Heap(Mutex<Talc<ErrOnOom>>);
 
