@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from mystikos.errors import KeyFileError
-from mystikos.formats.atomic import atomic_output, output_error
+from mystikos.formats.atomic import atomic_output, write_new
 
 KEY_BITS = 3072
 KEY_BYTES = KEY_BITS // 8
@@ -86,22 +86,8 @@ def keygen(path: str | Path, passphrase: bytes | None = None, *, force: bool = F
         with atomic_output(Path(path), 0o600) as file:
             file.write(pem)
     else:
-        _write_new(Path(path), pem)
+        write_new(Path(path), pem, 0o600)
     return PemSigner(key)
-
-
-def _write_new(path: Path, pem: bytes) -> None:
-    """Write a file that was not there before, readable by its owner only from its first moment."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise output_error(path, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise output_error(path, error) from error
 
 
 def _read_private_file(where: str) -> bytes:

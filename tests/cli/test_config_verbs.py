@@ -72,8 +72,26 @@ def test_init_refuses_a_path_that_a_config_cannot_have(
 ) -> None:
     assert main(["init", "--application-path", "bin/app"]) == 2
 
-    assert 'ApplicationPath: got "bin/app", expected an absolute path' in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith('myst: --application-path: got "bin/app", expected an absolute path')
     assert _names(home) == []
+
+
+def test_what_init_cannot_write_whole_it_does_not_leave(home: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    script = "trap '' XFSZ; ulimit -f 1; exec \"$@\""  # 1 KiB (dash: 512 bytes)
+    command = ["bash", "-c", script, "sh", sys.executable, "-m", "mystikos", "init"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("myst: config.json: cannot be written (File too large)")
+    assert _names(home) == []
+
+
+def test_init_in_a_directory_that_is_not_there(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "absent"]) == 2
+    assert "make the directory absent first" in capsys.readouterr().err
 
 
 # -- keygen

@@ -109,6 +109,14 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stderr == ""
 
 
+def test_without_a_standard_output_nothing_is_printed_and_nothing_fails() -> None:
+    for arguments, status in (("schema >&-", 0), ("zzz 2>&-", 2), ("--help >&- 2>&-", 0)):
+        command = f"{sys.executable} -m mystikos {arguments}"
+        done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, env=ENVIRONMENT)
+
+        assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
 def test_output_that_cannot_be_written_is_told() -> None:
     with Path("/dev/full").open("w") as full:
         done = myst("schema", capture_output=False, stdout=full, stderr=subprocess.PIPE)

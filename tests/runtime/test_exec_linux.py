@@ -74,3 +74,49 @@ def test_standard_streams_are_passed_through(probe_appdir: Path) -> None:
         check=True,
     )
     assert done.stdout == b"/bin/probe\narguments\n"
+
+
+def test_traces_read_like_those_of_strace(probe_appdir: Path) -> None:
+    """The lines that strace(1) shows of the same program, where they do not depend on addresses."""
+    told = exec_linux("--strace", str(probe_appdir), "/bin/probe", "cwd")
+    lines = told.err.decode().splitlines()
+    assert told.lines == ["/"]
+    assert "[101 101] brk(NULL) = 0x" in "\n".join(lines)
+    assert '[101 101] readlink("/proc/self/exe", "/bin/probe", 4096) = 10' in lines
+    assert '[101 101] write(1, "/\\n", 2) = 2' in lines
+    assert lines[-2:] == ["[101 101] exit_group(0) = ?", "[101] +++ exited with 0 +++"]
+
+
+def test_filters_choose_what_is_traced(probe_appdir: Path) -> None:
+    def calls(*options: str) -> set[str]:
+        told = exec_linux(*options, str(probe_appdir), "/bin/probe", "cwd")
+        assert (told.status, told.lines) == (0, ["/"])
+        lines = told.err.decode().splitlines()
+        return {line.split("] ")[1].split("(")[0] for line in lines if "+++" not in line}
+
+    assert calls("--strace-filter=write:getcwd") == {"write", "getcwd"}
+    assert calls("--strace-filter=write", "--strace-filter-tid=101") == {"write"}
+    assert calls("--strace-filter=write", "--strace-filter-tid=102") == set()
+    assert calls("--strace-filter=write", "--strace-filter-pid=102") == set()
+    everything = calls("--strace")
+    assert calls("--strace-exclude-filter=write:getcwd") == everything - {"write", "getcwd"}
+
+
+def test_only_failing_calls_are_traced_when_asked(probe_appdir: Path) -> None:
+    told = exec_linux("--strace-failing", str(probe_appdir), "/bin/probe", "cwd")
+    lines = told.err.decode().splitlines()
+    assert lines
+    assert all(" = -1 E" in line for line in lines)
+
+
+def test_a_mistyped_filter_is_refused_before_the_program_runs(probe_appdir: Path) -> None:
+    told = exec_linux("--strace-filter=wriet", str(probe_appdir), "/bin/probe", "cwd")
+    assert (told.status, told.out) == (125, b"")
+    assert told.err == b"myst: --strace-filter: wriet: no such system call\n"
+
+
+def test_counts_and_times_at_the_end(probe_appdir: Path) -> None:
+    told = exec_linux("--perf", str(probe_appdir), "/bin/probe", "cwd")
+    rows = [line.split() for line in told.err.decode().splitlines()]
+    assert rows[0] == ["total", "average", "calls", "system", "call"]
+    assert ["1", "getcwd"] in [row[-2:] for row in rows]

@@ -36,9 +36,30 @@ def test_a_signal_without_a_handler_ends_the_program(probe: Path) -> None:
     assert _signalled(probe, "spin", signal.SIGINT)[0] == 128 + signal.SIGINT
 
 
-def _signalled(program: Path, question: str, number: signal.Signals) -> tuple[int, str]:
+@pytest.mark.parametrize("name", ["HUP", "INT", "TERM", "USR1"])
+def test_a_signal_ignored_at_start_is_ignored_as_nohup_wants_it(probe: Path, name: str) -> None:
+    number = getattr(signal, f"SIG{name}")
+    assert _signalled(probe, "linger", number, ignored=True) == (0, "lived on")
+    assert _signalled(probe, "linger", number)[0] == 128 + number
+
+
+def test_a_handler_gets_a_signal_that_was_ignored_at_start(probe: Path) -> None:
+    assert _signalled(probe, "await", signal.SIGHUP, ignored=True) == (0, "HUP")
+
+
+def test_other_signals_cannot_be_ignored_from_outside(probe: Path) -> None:
+    script = f"trap '' SEGV ABRT PIPE; exec {probe} segfault"
+    done = subprocess.run(["sh", "-c", script], env={"MYST_TARGET": "linux"}, timeout=TIMEOUT, check=False)
+    assert done.returncode == 128 + signal.SIGSEGV
+
+
+def _signalled(
+    program: Path, question: str, number: signal.Signals, ignored: bool = False
+) -> tuple[int, str]:
     environment = {"MYST_TARGET": "linux"}
-    process = subprocess.Popen([program, question], stdout=subprocess.PIPE, env=environment, text=True)
+    before = f"trap '' {number.name.removeprefix('SIG')};" if ignored else ""
+    command = ["sh", "-c", f'{before} exec "$0" "$1"', program, question]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
@@ -111,6 +132,10 @@ def test_what_the_signed_config_decides_is_refused_at_start(probe: Path, option:
         ["--max-affinity-cpus"],
         ["--max-affinity-cpus", "0"],
         ["--max-affinity-cpus=x"],
+        ["--strace-filter="],
+        ["--strace-filter=read:"],
+        ["--strace-filter=raed"],
+        ["--strace-exclude-filter", "read:wirte"],
         ["--host-to-enc-uid-map=1"],
         ["--strace-filter-tid=-3"],
         ["--perf=yes"],

@@ -100,7 +100,7 @@ pub mod start {
     pub const STRACE: u32 = 2;
     /// Trace only failing system calls.
     pub const STRACE_FAILING: u32 = 4;
-    /// Say where inside the kernel errors begin.
+    /// Say which calls fail, where the application makes them, and what the table tells of their limits.
     pub const TRACE_ERRORS: u32 = 8;
     /// Print counts and times of system calls at exit.
     pub const PERF: u32 = 16;
@@ -154,6 +154,9 @@ pub struct HostStart {
     pub uid_map: HostSpan,
     /// `--host-to-enc-gid-map`.
     pub gid_map: HostSpan,
+    /// Those of [`FORWARDED_SIGNALS`] that were ignored when the launcher was started (bit N-1 for signal N), as by
+    /// nohup(1): execve(2) keeps that, so the application begins with it.
+    pub ignored_signals: u64,
 }
 
 /// Most bytes of a start-up block that the kernel accepts.

@@ -194,11 +194,11 @@ fn set<'a>(options: &mut Options<'a>, name: &str, value: &'a [u8]) -> Result<()>
     match name {
         "--strace-filter" => {
             options.strace = true;
-            options.strace_filter = value;
+            options.strace_filter = names(name, value)?;
         }
         "--strace-exclude-filter" => {
             options.strace = true;
-            options.strace_exclude = value;
+            options.strace_exclude = names(name, value)?;
         }
         "--strace-filter-tid" => options.strace_tid = number()?,
         "--strace-filter-pid" => options.strace_pid = number()?,
@@ -207,6 +207,18 @@ fn set<'a>(options: &mut Options<'a>, name: &str, value: &'a [u8]) -> Result<()>
         _ => options.gid_map = id_map(name, value)?,
     }
     Ok(())
+}
+
+/// Names separated by colons; the kernel knows which there are.
+fn names<'a>(name: &str, value: &'a [u8]) -> Result<&'a [u8]> {
+    if value.split(|&b| b == b':').all(|one| !one.is_empty()) {
+        Ok(value)
+    } else {
+        Err(fail!(
+            "{name}: got \"{}\", expected names of system calls separated by colons, such as openat:read",
+            alloc::string::String::from_utf8_lossy(value)
+        ))
+    }
 }
 
 /// `host:enclave` pairs separated by commas.

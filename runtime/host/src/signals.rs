@@ -40,6 +40,14 @@ pub fn install() {
     sys::ignore_signal(raw::SIGPIPE);
 }
 
+/// Forwarded signals that this process was started with as ignored, as a set.
+pub fn ignored() -> u64 {
+    FORWARDED_SIGNALS
+        .iter()
+        .filter(|&&signal| sys::is_ignored(signal))
+        .fold(0, |set, &signal| set | signal_set(signal))
+}
+
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 
 /// Signals that arrived since the last call, as a set.

@@ -6,7 +6,7 @@ use mystikos_abi::hostcall::{start, HostSpan, HostStart, HOST_ABI_VERSION, START
 use zerocopy::IntoBytes;
 
 use crate::arguments::{Options, Process};
-use crate::{fail, Result};
+use crate::{fail, signals, Result};
 
 /// Builds the block; it is leaked, since the kernel is told its address.
 pub fn block(process: &Process, options: &Options<'_>, arguments: &[&[u8]]) -> Result<u64> {
@@ -41,6 +41,7 @@ pub fn block(process: &Process, options: &Options<'_>, arguments: &[&[u8]]) -> R
         total_memory: rustix::system::sysinfo().totalram as u64,
         uid_map,
         gid_map,
+        ignored_signals: signals::ignored(),
     };
     bytes[..size_of::<HostStart>()].copy_from_slice(head.as_bytes());
     // Word-aligned memory that is never freed: the kernel reads it once, at a time of its choosing.

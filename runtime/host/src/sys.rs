@@ -83,6 +83,9 @@ pub fn send_signal(tid: u32, signal: u32) {
 /// A signal handler as the kernel calls it.
 pub type SignalHandler = extern "C" fn(i32, *mut raw::siginfo_t, *mut Context);
 
+/// SIG_IGN.
+const IGNORE: u64 = 1;
+
 #[repr(C)]
 struct SigAction {
     handler: u64,
@@ -147,7 +150,7 @@ pub fn ignore_signal(signal: u32) {
     set_action(
         signal,
         &SigAction {
-            handler: 1,
+            handler: IGNORE,
             flags: 0,
             restorer: 0,
             mask: 0,
@@ -161,6 +164,22 @@ fn set_action(signal: u32, action: &SigAction) {
         let args = [signal as u64, action as *const SigAction as u64, 0, 8, 0, 0];
         syscall(raw::__NR_rt_sigaction, args);
     }
+}
+
+/// The process ignores a signal.
+pub fn is_ignored(signal: u32) -> bool {
+    let mut action = SigAction {
+        handler: 0,
+        flags: 0,
+        restorer: 0,
+        mask: 0,
+    };
+    // SAFETY: rt_sigaction writes a kernel sigaction at the pointer.
+    unsafe {
+        let args = [signal as u64, 0, &raw mut action as u64, 8, 0, 0];
+        syscall(raw::__NR_rt_sigaction, args);
+    }
+    action.handler == IGNORE
 }
 
 /// Sets the calling thread's alternate signal stack.

@@ -44,7 +44,9 @@ _OPTIONS = (
     _Option("--strace-exclude-filter", "Trace all but these system calls.", metavar="NAME[:NAME…]"),
     _Option("--strace-filter-tid", "Trace only this thread.", metavar="TID"),
     _Option("--strace-filter-pid", "Trace only this process.", metavar="PID"),
-    _Option("--trace-errors", "Tell where in the kernel errors begin.", flag=True),
+    _Option(
+        "--trace-errors", "Tell which calls fail, where they are made, and the kernel's limits.", flag=True
+    ),
     _Option("--perf", "Print counts and times of system calls at the end.", flag=True),
     _Option("--max-affinity-cpus", "How many processors the program sees.", metavar="N"),
     _Option("--host-to-enc-uid-map", "Pairs of host and program user IDs.", metavar="HOST:ENC[,…]"),

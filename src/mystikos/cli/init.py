@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -21,22 +22,24 @@ def command(directory: Path, application_path: str | None) -> None:
     """
     from mystikos.config import parse
     from mystikos.config.documents import starter
-    from mystikos.errors import OutputError
+    from mystikos.errors import ConfigError, OutputError
+    from mystikos.formats.atomic import write_new
     from mystikos.signers import keygen
 
     config, key = directory / "config.json", directory / "private.pem"
     text = starter(application_path).encode()
-    parse(text, "--application-path")  # the one value that is not ours
-
     try:
-        with config.open("xb") as file:
-            file.write(text)
-    except FileExistsError as error:
+        parse(text, "--application-path")
+    except ConfigError as error:  # the one value that is not ours
+        problem = error.problems[0]
+        raise click.UsageError(f"--application-path: {problem.found}, expected {problem.expected}") from error
+
+    if os.path.lexists(config):
         hint = "edit it, or name another directory"
-        raise OutputError(
-            render.display(config), "exists already", expected="no config yet", hint=hint
-        ) from error
-    click.echo(f"{render.display(config)}: starter config; set ApplicationPath and what else you need")
+        raise OutputError(render.display(config), "exists already", expected="no config yet", hint=hint)
+    write_new(config, text)
+    needed = "set what else you need" if application_path else "set ApplicationPath and what else you need"
+    click.echo(f"{render.display(config)}: starter config; {needed}")
 
     if key.exists():
         click.echo(f"{render.display(key)}: kept, it was there already")

@@ -34,7 +34,7 @@ from mystikos.errors import OutputError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["atomic_directory", "atomic_output", "output_error"]
+__all__ = ["atomic_directory", "atomic_output", "output_error", "write_new"]
 
 _BUFFER = 1 << 20
 _NO_TMPFILE = frozenset(
@@ -189,6 +189,25 @@ def _output_errors(path: Path, numbers: frozenset[int] | None = None) -> Iterato
         yield
     except OSError as error:
         if numbers is None or error.errno in numbers:
+            raise output_error(path, error) from error
+        raise
+
+
+def write_new(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a small file that was not there before; a failure leaves none behind.
+
+    ``mode`` (less the umask) holds from the file's first moment.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except OSError as error:
+        raise output_error(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
             raise output_error(path, error) from error
         raise
 

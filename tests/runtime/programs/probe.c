@@ -92,6 +92,16 @@ static void note(int signal)
     arrived = signal;
 }
 
+/* Touches no signal action; long enough for a signal that has any effect to have it. */
+static int linger(void)
+{
+    puts("ready");
+    fflush(stdout);
+    usleep(300000);
+    puts("lived on");
+    return 0;
+}
+
 static int await(void)
 {
     int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGWINCH};
@@ -178,6 +188,8 @@ int main(int argc, char **argv)
     }
     if (!strcmp(question, "segfault"))
         return *(volatile int *)strtol("8", NULL, 0);
+    if (!strcmp(question, "linger"))
+        return linger();
     if (!strcmp(question, "await"))
         return await();
     if (!strcmp(question, "spin"))

@@ -25,6 +25,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use mystikos_abi::hostcall::{HostStart, FORWARDED_SIGNALS};
 use mystikos_platform::host::{self, Start};
 use mystikos_platform::sync::{Mutex, Once, RwLock};
 use mystikos_platform::{control, memory};
@@ -32,6 +33,7 @@ use mystikos_platform::{control, memory};
 use crate::config::Config;
 use crate::fs::fd::FdTable;
 use crate::fs::path::FsContext;
+use crate::signal::set::SigSet;
 use crate::{fs, signal, syscall, time};
 use credentials::Credentials;
 use limits::Limits;
@@ -146,7 +148,11 @@ pub fn init(start: &Start, config: &Config) -> Arc<Thread> {
 
     let uid = credentials::mapped(start.span(head.uid_map), head.uid);
     let gid = credentials::mapped(start.span(head.gid_map), head.gid);
-    let process = Arc::new(Process::new(config, Credentials::new(uid, gid)));
+    let process = Arc::new(Process::new(
+        config,
+        Credentials::new(uid, gid),
+        ignored_signals(head),
+    ));
     fs::stream::standard_streams(&mut process.files.write());
     *process.fs.write() = working_directory(config);
     process.follow_credentials();
@@ -154,7 +160,7 @@ pub fn init(start: &Start, config: &Config) -> Arc<Thread> {
 
     let name = name_of(&config.application_path);
     let slot = control::slot();
-    let mask = signal::set::SigSet::EMPTY;
+    let mask = SigSet::EMPTY;
     let thread = Arc::new(Thread::new(FIRST_PID, slot, process.clone(), mask, name));
     let weak = Arc::downgrade(&thread);
     process.threads.lock().insert(thread.tid, weak);
@@ -176,13 +182,20 @@ fn working_directory(config: &Config) -> FsContext {
     })
 }
 
+/// What the host may let the program ignore from the start: only signals that it sends itself.
+fn ignored_signals(head: &HostStart) -> SigSet {
+    let forwarded = FORWARDED_SIGNALS.iter();
+    let allowed = forwarded.fold(SigSet::EMPTY, |set, &signal| set.union(SigSet::of(signal)));
+    SigSet(head.ignored_signals).intersection(allowed)
+}
+
 impl Process {
-    fn new(config: &Config, credentials: Credentials) -> Self {
+    fn new(config: &Config, credentials: Credentials, ignored: SigSet) -> Self {
         Process {
             pid: FIRST_PID,
             files: RwLock::default(),
             fs: RwLock::default(),
-            signals: signal::ProcessSignals::new(),
+            signals: signal::ProcessSignals::new(ignored),
             threads: Mutex::default(),
             program: RwLock::default(),
             credentials: Mutex::new(credentials),

@@ -84,11 +84,21 @@ pub struct ProcessSignals {
 }
 
 impl ProcessSignals {
-    /// The actions of a new program: all default.
-    pub fn new() -> Self {
+    /// The actions of a new program: all default, but for those it is to ignore from the start.
+    pub fn new(ignored: SigSet) -> Self {
         let signals = ProcessSignals::default();
-        let ignored = signals.actions.lock().ignored();
-        signals.ignored.store(ignored.0, Ordering::SeqCst);
+        signals.change_actions(|actions| {
+            for signal in (1..=set::MAX).filter(|&signal| ignored.contains(signal)) {
+                let handler = action::IGNORE;
+                actions.set(
+                    signal,
+                    Action {
+                        handler,
+                        ..Action::default()
+                    },
+                );
+            }
+        });
         signals
     }
 

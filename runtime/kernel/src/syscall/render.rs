@@ -20,6 +20,7 @@ pub fn argument(arg: Arg, value: u64, all: &[u64; 6]) -> Option<String> {
     Some(match arg {
         Arg::Int => format!("{}", value as i32),
         Arg::Uint => format!("{value}"),
+        Arg::Hex if value == 0 => "0".into(),
         Arg::Hex => format!("{value:#x}"),
         Arg::Fd => format!("{}", value as i32),
         Arg::DirFd => match value as i32 {

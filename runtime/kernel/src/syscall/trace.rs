@@ -63,7 +63,8 @@ pub fn init(start: &Start, config: &Config) {
     ACTIVE.store(active, Ordering::Relaxed);
 }
 
-/// The calls that a filter names. A name that is none is told, and otherwise matches nothing.
+/// The calls that a filter names. A name that is none ends the program before it starts, as strace(1) does: a trace
+/// that misses what was meant would look like a program that does nothing.
 fn numbers(filter: &[u8], option: &str) -> Vec<u64> {
     let filter = String::from_utf8_lossy(filter);
     let mut numbers = Vec::new();
@@ -72,7 +73,7 @@ fn numbers(filter: &[u8], option: &str) -> Vec<u64> {
             Some(number) => numbers.push(number),
             None => {
                 host::log(format!("myst: {option}: {name}: no such system call\n").as_bytes());
-                numbers.push(u64::MAX);
+                host::exit_program(125);
             }
         }
     }
@@ -97,7 +98,7 @@ fn traced(thread: &Thread, entry: &Entry, arguments: [u64; 6]) -> Result<u64> {
     };
     let shown = options.calls && options.selects(thread, entry.number as u64);
     let before = shown.then(|| shown_arguments(entry, &arguments));
-    if let (Some(parts), true) = (&before, never_returns(entry)) {
+    if let (Some(parts), true) = (&before, never_returns(entry) && !options.only_failing) {
         let call = finished(entry, parts, &arguments, Err(Errno::EFAULT));
         say(thread, &format!("{call} = ?"));
     }
@@ -256,7 +257,7 @@ pub fn finish(status: u8) {
     };
     if options.calls && !options.only_failing {
         let pid = crate::process::first().map_or(0, |process| process.pid);
-        host::log(format!("[{pid}] +++ ends with status {status} +++\n").as_bytes());
+        host::log(format!("[{pid}] +++ exited with {status} +++\n").as_bytes());
     }
     if options.perf {
         host::log(table_of_times().as_bytes());
