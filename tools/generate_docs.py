@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mystikos.cli import ALIASES, VERBS
+from mystikos.cli import ALIASES, VERBS, _myst
 from mystikos.config.documents import reference as config_reference
 from mystikos.inspection import syscalls
 
@@ -32,7 +32,11 @@ def cli_reference() -> str:
 def _verb(name: str) -> str:
     command: click.Command = importlib.import_module(f"mystikos.cli.{VERBS[name][0]}").command
     context = click.Context(
-        command, info_name=f"myst {name}", terminal_width=_WIDTH, max_content_width=_WIDTH
+        command,
+        info_name=f"myst {name}",
+        terminal_width=_WIDTH,
+        max_content_width=_WIDTH,
+        help_option_names=_myst.context_settings["help_option_names"],
     )
     other = [f"`myst {alias}`" for alias, verb in ALIASES.items() if verb == name]
     also = f"Also {', '.join(other)}.\n\n" if other else ""
