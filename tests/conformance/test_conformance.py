@@ -27,7 +27,7 @@ LINKED = {
     "musl": ("musl-gcc", "-static"),
 }
 # Programs that a C library may change: what it does at start, in threads, on signals and cancellation.
-EVERY_WAY = {"signal_basics", "thread_basics"}
+EVERY_WAY = {"bad_pointers", "signal_basics", "thread_basics"}
 SETTINGS = {
     "MemorySize": "128m",
     "MaxThreads": 40,

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::file::OpenFile;
+use super::open::flag;
 use crate::{Errno, Result};
 
 /// Descriptors of one process.
@@ -43,6 +44,14 @@ impl FdTable {
             .and_then(Option::as_ref)
             .map(|d| d.description.clone())
             .ok_or(Errno::EBADF)
+    }
+
+    /// As [`get`](Self::get); EBADF for descriptors that are only places in the tree (O_PATH).
+    pub fn usable(&self, fd: i32) -> Result<Arc<OpenFile>> {
+        match self.get(fd)? {
+            description if description.flags() & flag::PATH != 0 => Err(Errno::EBADF),
+            description => Ok(description),
+        }
     }
 
     /// Puts a description at the lowest free descriptor not below `from`; EMFILE when there is none.

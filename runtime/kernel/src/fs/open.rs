@@ -52,8 +52,7 @@ pub mod flag {
         | PATH
         | TMPFILE;
     /// What is over once the file is open.
-    pub const CREATION: u32 =
-        CREAT | EXCL | NOCTTY | TRUNC | NOFOLLOW | CLOEXEC | (TMPFILE & !DIRECTORY);
+    pub const CREATION: u32 = CREAT | EXCL | NOCTTY | TRUNC | CLOEXEC | (TMPFILE & !DIRECTORY);
 }
 
 /// How to open.

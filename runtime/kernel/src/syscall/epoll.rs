@@ -142,7 +142,7 @@ fn epoll_ctl(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     };
     let (instance, target) = {
         let files = thread.process.files.read();
-        (files.get(args[0] as i32)?, files.get(fd)?)
+        (files.usable(args[0] as i32)?, files.usable(fd)?)
     };
 
     if !target.file.is_pollable() {
@@ -166,7 +166,7 @@ fn wait(thread: &Thread, args: [u64; 6], timeout: &Timeout) -> Result<u64> {
     if most <= 0 || most > EVENTS_MAX {
         return Err(Errno::EINVAL);
     }
-    let instance = thread.process.files.read().get(args[0] as i32)?;
+    let instance = thread.process.files.read().usable(args[0] as i32)?;
     let epoll = Epoll::of(&instance).ok_or(Errno::EINVAL)?;
 
     let found = match timeout.is_zero() {

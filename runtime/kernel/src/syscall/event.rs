@@ -204,7 +204,7 @@ fn now(clock: u32) -> u64 {
 }
 
 fn with_timer<R>(thread: &Thread, fd: u64, act: impl FnOnce(&TimerFd) -> R) -> Result<R> {
-    let description = thread.process.files.read().get(fd as i32)?;
+    let description = thread.process.files.read().usable(fd as i32)?;
     let timer = description.file.as_any().downcast_ref::<TimerFd>();
     timer.map(act).ok_or(Errno::EINVAL)
 }
@@ -228,7 +228,7 @@ fn signalfd(thread: &Thread, args: [u64; 6], flags: u32) -> Result<u64> {
         let description = OpenFile::new(signals, O_RDWR | flags & O_NONBLOCK);
         return install::one(thread, description, flags & O_CLOEXEC != 0);
     }
-    let description = thread.process.files.read().get(fd)?;
+    let description = thread.process.files.read().usable(fd)?;
     let signals = description.file.as_any().downcast_ref::<SignalFd>();
     signals.ok_or(Errno::EINVAL)?.set_wanted(wanted);
     Ok(fd as u64)

@@ -295,7 +295,7 @@ fn sys_mmap(thread: &Thread, [address, size, prot, flags, fd, offset]: [u64; 6])
         return Err(Errno::EINVAL);
     }
     let file = match flags & MAP_ANONYMOUS {
-        0 => Some(thread.process.files.read().get(fd as i32)?),
+        0 => Some(thread.process.files.read().usable(fd as i32)?),
         _ => None,
     };
     if flags & MAP_HUGETLB != 0 {
@@ -308,7 +308,8 @@ fn sys_mmap(thread: &Thread, [address, size, prot, flags, fd, offset]: [u64; 6])
         return Err(Errno::EINVAL);
     }
     let size = page_up(size).ok_or(Errno::ENOMEM)?;
-    if file.is_some() && offset.checked_add(size).is_none() {
+    let end = offset.checked_add(size);
+    if file.is_some() && end.is_none_or(|end| end > i64::MAX as u64) {
         return Err(Errno::EOVERFLOW);
     }
     let place = place_of(address, size, flags)?;

@@ -180,7 +180,7 @@ pub const TABLE: &[Entry] = &[
 
 /// The description behind a descriptor that has to be a socket.
 pub fn description(thread: &Thread, fd: u64) -> Result<Arc<OpenFile>> {
-    let description = thread.process.files.read().get(fd as i32)?;
+    let description = thread.process.files.read().usable(fd as i32)?;
     Socket::of(&description)?;
     Ok(description)
 }

@@ -86,7 +86,7 @@ fn poll_files(thread: &Thread, address: u64, count: u32, timeout: &Timeout) -> R
     let questions: Vec<Question> = {
         let files = thread.process.files.read();
         let question = |fd: &PollFd| Question {
-            file: files.get(fd.fd).ok(),
+            file: files.usable(fd.fd).ok(),
             events: Readiness::from_bits_truncate(fd.events as u32) | ALWAYS,
         };
         fds.iter().map(question).collect()
@@ -197,7 +197,7 @@ fn select(thread: &Thread, count: i32, addresses: [u64; 3], timeout: &Timeout) -
     let questions: Vec<Question> = {
         let files = thread.process.files.read();
         let question = |&(fd, events): &(usize, Readiness)| {
-            files.get(fd as i32).map(|file| Question {
+            files.usable(fd as i32).map(|file| Question {
                 file: Some(file),
                 events,
             })

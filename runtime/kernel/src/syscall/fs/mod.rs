@@ -67,11 +67,7 @@ pub fn description(thread: &Thread, fd: u64) -> Result<Arc<OpenFile>> {
 
 /// As [`description`]; EBADF for descriptors that are only places in the tree (O_PATH).
 pub fn usable(thread: &Thread, fd: u64) -> Result<Arc<OpenFile>> {
-    const O_PATH: u32 = 0o10000000;
-    match description(thread, fd)? {
-        description if description.flags() & O_PATH != 0 => Err(Errno::EBADF),
-        description => Ok(description),
-    }
+    thread.process.files.read().usable(fd as i32)
 }
 
 /// Calls `act` with the context of the process and the directory from which `path` is to be walked.

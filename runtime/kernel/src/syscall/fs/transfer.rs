@@ -54,7 +54,11 @@ pub const TABLE: &[Entry] = &[
         support: Support::Full,
         note: "",
         handler: |thread, args| {
+            const SEEK_MAX: u64 = 4;
             let description = super::usable(thread, args[0])?;
+            if args[2] & 0xffff_ffff > SEEK_MAX {
+                return Err(Errno::EINVAL);
+            }
             description
                 .file
                 .seek(&description, args[1] as i64, args[2] as u32)
@@ -181,6 +185,16 @@ fn writable(thread: &Thread, fd: u64) -> Result<alloc::sync::Arc<OpenFile>> {
     }
 }
 
+/// ESPIPE for what has no positions, whether it may be read and written or not.
+fn check_positions(thread: &Thread, fd: u64) -> Result<()> {
+    const SEEK_CUR: u32 = 1;
+    let description = super::usable(thread, fd)?;
+    match description.file.seek(&description, 0, SEEK_CUR) {
+        Err(Errno::ESPIPE) => Err(Errno::ESPIPE),
+        _ => Ok(()),
+    }
+}
+
 fn position(offset: u64) -> Result<u64> {
     match (offset as i64) < 0 {
         true => Err(Errno::EINVAL),
@@ -212,11 +226,21 @@ fn write_here(description: &OpenFile, from: &mut dyn Source) -> Result<u64> {
     description.file.write(description, from).map(|n| n as u64)
 }
 
+/// No file has a byte beyond the largest offset.
+fn check_end(offset: u64, size: usize) -> Result<()> {
+    match offset.checked_add(size as u64) {
+        Some(end) if end <= i64::MAX as u64 => Ok(()),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 fn read_at(description: &OpenFile, offset: u64, to: &mut dyn Sink) -> Result<u64> {
+    check_end(offset, to.remaining())?;
     description.file.read_at(offset, to).map(|n| n as u64)
 }
 
 fn write_at(description: &OpenFile, offset: u64, from: &mut dyn Source) -> Result<u64> {
+    check_end(offset, from.remaining())?;
     if description.flags() & flag::APPEND != 0 {
         return append(description, offset, from);
     }
@@ -245,12 +269,14 @@ fn write(thread: &Thread, args: [u64; 6]) -> Result<u64> {
 
 fn pread(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     let offset = position(args[3])?;
+    check_positions(thread, args[0])?;
     let description = readable(thread, args[0])?;
     read_at(&description, offset, &mut single(args[1], args[2])?)
 }
 
 fn pwrite(thread: &Thread, args: [u64; 6]) -> Result<u64> {
     let offset = position(args[3])?;
+    check_positions(thread, args[0])?;
     let description = writable(thread, args[0])?;
     write_at(&description, offset, &mut single(args[1], args[2])?)
 }
