@@ -12,12 +12,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs/guides/packages.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which the first block has run, and whose bin has `myst`."""
+    """A directory whose bin has `myst`."""
     home = tmp_path_factory.mktemp("tour")
     (home / "bin").mkdir()
     shim = home / "bin/myst"
@@ -41,14 +42,17 @@ def run(tour: Path, block: str) -> str:
     return done.stdout
 
 
-@pytest.mark.runtime
-def test_the_tour_ends_with_a_package_that_runs(tour: Path) -> None:
-    make, start = BLOCKS
+@pytest.fixture(scope="module")
+def told(tour: Path) -> str:
+    """What the first block prints; its files are in the tour's directory."""
+    return run(tour, BLOCKS[0])
 
-    told = run(tour, make)
+
+@pytest.mark.runtime
+def test_the_tour_ends_with_a_package_that_runs(tour: Path, told: str) -> None:
     assert "config.json: no mistakes" in told
     assert "hello is what it says it is" in told
-    assert run(tour, start) == "hello from /bin/hello, 0 arguments\n"
+    assert run(tour, BLOCKS[1]) == "hello from /bin/hello, 0 arguments\n"
 
 
 def test_the_make_targets_that_are_named_exist() -> None:
@@ -78,3 +82,15 @@ def test_verbs_that_are_named_exist(page: str) -> None:
     named = set(re.findall(r"(?:^|`|    )myst ([a-z][a-z-]+)", text, flags=re.MULTILINE))
 
     assert named <= {*VERBS, *ALIASES}
+
+
+@pytest.mark.runtime
+@pytest.mark.usefixtures("told")
+def test_the_guides_python_packages_and_verifies(tour: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```$", GUIDE, flags=re.MULTILINE | re.DOTALL)
+    (tour / "hello").unlink()
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tour, env=environment)
+
+    assert os.access(tour / "hello", os.X_OK)

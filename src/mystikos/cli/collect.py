@@ -52,7 +52,8 @@ def command(
 
 
 def _summary(output: Path, done: Collected) -> str:
-    lines = [f"{output}: {done.files} files, {done.size / 2**20:.1f} MiB"]
+    files = "file" if done.files == 1 else "files"
+    lines = [f"{output}: {done.files} {files}, {done.size / 2**20:.1f} MiB"]
     lines += [f"  program    {printable(path)}" for path in done.programs]
     lines += [f"  python     3.{python.minor}, {printable(python.library)}" for python in done.pythons]
     lines += [f"  library    {printable(path)}" for path in sorted(set(done.libraries.values()))]
