@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import signal
 import subprocess
@@ -37,6 +38,13 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert main([verb, "--help"]) == 0
 
     assert capsys.readouterr().out.startswith(f"Usage: myst {verb}")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_files_that_cannot_be_read_are_told_by_us_and_not_by_the_parser(verb: str) -> None:
+    command: click.Command = importlib.import_module(f"mystikos.cli.{VERBS[verb][0]}").command
+
+    assert [p.name for p in command.params if isinstance(p.type, click.Path) and p.type.readable] == []
 
 
 def test_without_a_verb_the_help_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

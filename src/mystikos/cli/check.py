@@ -12,8 +12,8 @@ from mystikos.errors import Problem
 
 
 @click.command("check")
-@click.argument("config", metavar="CONFIG.JSON", type=click.Path())
-@click.argument("appdir", required=False, type=click.Path(path_type=Path))
+@click.argument("config", metavar="CONFIG.JSON", type=click.Path(readable=False))
+@click.argument("appdir", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option("--strict", is_flag=True, help="Exit with 1 when a setting weakens security.")
 @render.json_option
 def command(config: str, appdir: Path | None, strict: bool, as_json: bool) -> int:

@@ -13,7 +13,11 @@ from mystikos.rootfs import printable
 @click.command("collect")
 @click.argument("programs", metavar="PROGRAM...", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The new or empty directory."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    required=True,
+    help="The new or empty directory.",
 )
 @click.option(
     "--include",

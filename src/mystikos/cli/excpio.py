@@ -11,8 +11,8 @@ from mystikos.rootfs import from_archive, printable
 
 
 @click.command("excpio")
-@click.argument("archive", type=click.Path(path_type=Path))
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("archive", type=click.Path(path_type=Path, readable=False))
+@click.argument("directory", type=click.Path(path_type=Path, readable=False))
 @click.option("--keep-setuid", is_flag=True, help="Keep the set-user-ID and set-group-ID bits of files.")
 def command(archive: Path, directory: Path, keep_setuid: bool) -> None:
     """Unpack ARCHIVE, a CPIO archive of the newc format, into the new or empty DIRECTORY.

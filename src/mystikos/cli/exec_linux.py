@@ -19,7 +19,7 @@ from mystikos.errors import ConfigError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 @dataclass(frozen=True)

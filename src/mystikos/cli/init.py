@@ -11,7 +11,7 @@ from mystikos.cli import render
 
 
 @click.command("init")
-@click.argument("directory", type=click.Path(path_type=Path), default=".")
+@click.argument("directory", type=click.Path(path_type=Path, readable=False), default=".")
 @click.option(
     "--application-path", metavar="PATH", help="The program to run, a path from the root of the appdir."
 )

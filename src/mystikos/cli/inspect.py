@@ -38,7 +38,7 @@ _KINDS = {
 
 
 @click.command("inspect")
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=click.Path(path_type=Path, readable=False))
 @json_option
 @click.option("--sites", is_flag=True, help="List every system call of every file.")
 @click.option(

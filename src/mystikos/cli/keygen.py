@@ -11,7 +11,7 @@ from mystikos.cli.keys import given_passphrase, passphrase_options
 
 
 @click.command("keygen")
-@click.argument("path", metavar="PRIVATE.PEM", type=click.Path())
+@click.argument("path", metavar="PRIVATE.PEM", type=click.Path(readable=False))
 @click.option("--force", is_flag=True, help="Replace an existing file; the key in it is lost.")
 @click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key with it.")
 @passphrase_options

@@ -11,8 +11,8 @@ from mystikos.rootfs import scan
 
 
 @click.command("mkcpio")
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.argument("archive", type=click.Path(path_type=Path))
+@click.argument("directory", type=click.Path(path_type=Path, readable=False))
+@click.argument("archive", type=click.Path(path_type=Path, readable=False))
 def command(directory: Path, archive: Path) -> None:
     """Pack DIRECTORY into ARCHIVE, a CPIO archive of the newc format.
 

@@ -17,7 +17,7 @@ from mystikos.cli.keys import load_signer, passphrase_options
 from mystikos.cli.render import display
 from mystikos.errors import MystError, OutputError
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.command("package-sgx")

@@ -14,7 +14,7 @@ _NO = 1
 
 
 @click.command("verify")
-@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("package", type=click.Path(path_type=Path, readable=False))
 @json_option
 def command(package: Path, as_json: bool) -> int:
     """Recompute the measurement of PACKAGE and check its signature and everything it says about itself.
