@@ -90,6 +90,10 @@ class PackageError(MystError):
     """A package is malformed, or cannot be written."""
 
 
+class DiffError(MystError):
+    """Two inputs cannot be compared."""
+
+
 class OutputError(MystError):
     """A file or directory cannot be written where it was asked for."""
 

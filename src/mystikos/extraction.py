@@ -27,7 +27,7 @@ from pathlib import Path
 from mystikos.formats.atomic import atomic_directory, output_error
 from mystikos.rootfs import Entry, RootFs, printable
 
-__all__ = ["Extracted", "extract"]
+__all__ = ["Extracted", "extract", "fill"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,13 +50,18 @@ def extract(rootfs: RootFs, directory: Path, *, keep_set_id: bool = False) -> Ex
     would run as its owner (setuid, setgid) is a gift to everyone on this machine, so these bits of files
     are kept only when asked. Raises ``OutputError`` and ``RootFsError``.
     """
-    dropped = () if keep_set_id else tuple(e.path for e in rootfs.entries if e.is_file and e.mode & _SET_ID)
     with atomic_directory(directory) as temporary:
-        root = os.open(temporary, _DIRECTORY)
-        try:
-            _write_tree(rootfs, root, directory, 0 if keep_set_id else _SET_ID)
-        finally:
-            os.close(root)
+        return fill(rootfs, temporary, shown=directory, keep_set_id=keep_set_id)
+
+
+def fill(rootfs: RootFs, directory: Path, *, shown: Path, keep_set_id: bool = False) -> Extracted:
+    """:func:`extract` into an empty directory that is there already; errors call it ``shown``."""
+    dropped = () if keep_set_id else tuple(e.path for e in rootfs.entries if e.is_file and e.mode & _SET_ID)
+    root = os.open(directory, _DIRECTORY)
+    try:
+        _write_tree(rootfs, root, shown, 0 if keep_set_id else _SET_ID)
+    finally:
+        os.close(root)
     return Extracted(len(rootfs.entries), sum(e.size for e in rootfs.entries if e.has_data), dropped)
 
 

@@ -189,6 +189,11 @@ class Package:
         """Every section's bytes."""
         return {section: BytesContent(self.section(section)) for section in self.sections}
 
+    @property
+    def file(self) -> memoryview:
+        """All bytes of the file."""
+        return self._file
+
     def section(self, section: Section) -> memoryview:
         """One section's bytes."""
         place = self.sections[section]

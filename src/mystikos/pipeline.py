@@ -12,23 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mystikos import binding, layout, rootfs, signature
+from mystikos import binding, costs, layout, rootfs, signature
 from mystikos.closure import closure_check, grouped
 from mystikos.errors import ConfigError, OutputError
 from mystikos.formats.atomic import atomic_output
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.launcher import Runtime
-from mystikos.measurement import measure
+from mystikos.measurement import measure as measure_enclave
 from mystikos.package import PackageWriter
 from mystikos.preflight import preflight
 
 if TYPE_CHECKING:
     from mystikos.config import Config
+    from mystikos.costs import Costs
     from mystikos.layout import Layout
     from mystikos.rootfs import RootFs
     from mystikos.signers import Signer
 
-__all__ = ["Built", "build", "build_into"]
+__all__ = ["Built", "build", "build_into", "measure"]
 
 _MODE = 0o755
 
@@ -73,14 +74,10 @@ def build_into(
 ) -> Built:
     """:func:`build` into an open, empty, seekable file."""
     runtime = runtime or Runtime.load()
-    kernel = layout.Kernel.parse(runtime.kernel, "libmystkernel")
-
-    root = rootfs.scan(source) if source.is_dir() else rootfs.from_archive(source)
-    lacking = _examine(source, root, config)
-    planned = layout.plan(config, root, binding.bind(root), kernel, runtime.crt)
+    _, planned, lacking = _plan(source, config, runtime)
 
     writer = PackageWriter(file, runtime.launcher)
-    measurement = measure(
+    measurement = measure_enclave(
         planned.enclave, writer.contents(planned.contents), progress=_counter(planned, progress)
     )
     signed = signature.sign(
@@ -93,6 +90,30 @@ def build_into(
     )
     writer.finish(planned.enclave, measurement, signed)
     return Built(planned, signed, lacking)
+
+
+def measure(
+    source: Path,
+    config: Config,
+    *,
+    runtime: Runtime | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Costs:
+    """What packaging ``source`` with ``config`` would measure, and what each part of it costs; needs no key.
+
+    Refuses what :func:`build` refuses.
+    """
+    root, planned, _ = _plan(source, config, runtime or Runtime.load())
+    measured = measure_enclave(planned.enclave, planned.contents, progress=_counter(planned, progress))
+    return costs.account(planned.enclave, root, measured)
+
+
+def _plan(source: Path, config: Config, runtime: Runtime) -> tuple[RootFs, Layout, tuple[str, ...]]:
+    """Everything before the measurement; and which libraries other files than the program lack."""
+    kernel = layout.Kernel.parse(runtime.kernel, "libmystkernel")
+    root = rootfs.scan(source) if source.is_dir() else rootfs.from_archive(source)
+    lacking = _examine(source, root, config)
+    return root, layout.plan(config, root, binding.bind(root), kernel, runtime.crt), lacking
 
 
 def _examine(source: Path, root: RootFs, config: Config) -> tuple[str, ...]:

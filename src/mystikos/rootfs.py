@@ -209,6 +209,16 @@ class RootFs:
                 yield cpio.padding(entry.size)
         yield cpio.trailer()
 
+    def extents(self) -> Iterator[tuple[Entry, int, int]]:
+        """Every entry with where in the image its header begins and its padded data ends."""
+        start = 0
+        for entry in self.entries:
+            end = start + cpio.header_size(entry.path)
+            if entry.has_data:
+                end += entry.size + -entry.size % 4
+            yield entry, start, end
+            start = end
+
     def lookup(self, path: bytes, *, follow: bool = True) -> Entry | None:
         """The entry that *path* names as seen from the root, or None.
 
