@@ -26,7 +26,7 @@ def run() -> Iterator[Result]:
     """On the disk of the working directory."""
     with tempfile.TemporaryDirectory(dir=Path()) as directory:
         home = Path(directory)
-        _prepare(home)
+        prepare(home)
         rounds = [(_copying(home), _packaging(home)) for _ in range(_ROUNDS)]
         copying, packaging = (min(times) for times in zip(*rounds, strict=True))
         yield Result(
@@ -38,15 +38,16 @@ def run() -> Iterator[Result]:
         )
 
 
-def _prepare(home: Path) -> None:
+def prepare(home: Path) -> None:
+    """500 MiB in 500 files, a config and a key."""
     source = random.Random(1)
-    _myst(home, "collect", "/bin/true", "-o", "appdir")
+    myst(home, "collect", "/bin/true", "-o", "appdir")
     for number in range(_FILES):
         folder = home / f"appdir/data/{number % 20}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / str(number)).write_bytes(source.randbytes(_MIB))
     (home / "config.json").write_text('{"ApplicationPath": "/bin/true"}')
-    _myst(home, "keygen", "private.pem")
+    myst(home, "keygen", "private.pem")
 
 
 def _copying(home: Path) -> float:
@@ -66,11 +67,12 @@ def _copying(home: Path) -> float:
 
 def _packaging(home: Path) -> float:
     start = time.perf_counter()
-    _myst(home, "package-sgx", "appdir", "private.pem", "config.json")
+    myst(home, "package-sgx", "appdir", "private.pem", "config.json")
     taken = time.perf_counter() - start
     (home / "true").unlink()
     return taken
 
 
-def _myst(home: Path, *arguments: str) -> None:
+def myst(home: Path, *arguments: str) -> None:
+    """Run a verb in ``home``."""
     subprocess.run([sys.executable, "-m", "mystikos", *arguments], cwd=home, check=True, capture_output=True)

@@ -11,7 +11,7 @@ from mystikos.rootfs import Entry, RootFs
 
 __all__ = ["file_changes"]
 
-_PIECE = 1 << 20
+_PIECE = 1 << 16  # stays in the processor's caches
 
 
 def file_changes(
