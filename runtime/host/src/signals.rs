@@ -122,6 +122,7 @@ pub fn drop_stack(base: u64, size: usize) {
 }
 
 extern "C" fn on_interrupt(_: i32, _: *mut raw::siginfo_t, context: *mut Context) {
+    sys::end_alignment_checks();
     // SAFETY: the host kernel passes a pointer to the signal frame.
     let context = unsafe { &mut *context };
     if sys::own_code().contains(&context.registers.rip) {
@@ -132,6 +133,7 @@ extern "C" fn on_interrupt(_: i32, _: *mut raw::siginfo_t, context: *mut Context
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut raw::siginfo_t, context: *mut Context) {
+    sys::end_alignment_checks();
     // SAFETY: the host kernel passes pointers to the signal frame. The first three words of siginfo_t are signal number, errno and code.
     let (code, registers) = unsafe { (*info.cast::<[i32; 3]>(), &mut (*context).registers) };
     // Sent by a process and not raised by an instruction: as without a handler.
@@ -150,6 +152,14 @@ extern "C" fn on_fault(signal: i32, info: *mut raw::siginfo_t, context: *mut Con
         raw::SIGTRAP if registers.trap == vector::BP as u64 => (vector::BP, EXIT_TYPE_SOFTWARE),
         _ => (registers.trap as u8, EXIT_TYPE_HARDWARE),
     };
+    // In an enclave there is no way into another mode: the jump itself raises #GP.
+    let left_64_bit_mode = registers.segments & 0xffff != sys::USER_CS;
+    let number = if left_64_bit_mode {
+        registers.segments = registers.segments & !0xffff | sys::USER_CS;
+        vector::GP
+    } else {
+        number
+    };
     let exitinfo = EXITINFO_VALID | kind | number as u32;
     let (error, address) = (registers.error as u32, registers.cr2);
     exit_asynchronously(
@@ -167,6 +177,13 @@ fn exit_asynchronously(registers: &mut Registers, exitinfo: u32, error: u32, add
     let inside = enclave.and_then(|enclave| Some((enclave, enclave.slot_of(gs)?)));
     let (Some((enclave, slot)), false) = (inside, sys::own_code().contains(&registers.rip)) else {
         // The launcher itself: an interrupt has nothing to do here, a fault is its own defect.
+        if exitinfo != 0 && !sys::own_code().contains(&registers.rip) {
+            failure::say(format_args!(
+                "the application cannot go on at {:#x}: it changed the GS base, which is the kernel's",
+                registers.rip
+            ));
+            sys::exit_group(failure::EXIT_STATUS);
+        }
         if exitinfo != 0 {
             failure::say(format_args!(
                 "the launcher failed at {:#x} (vector {}, address {address:#x})",

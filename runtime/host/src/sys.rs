@@ -243,6 +243,15 @@ pub fn dispatch_system_calls(allowed: core::ops::Range<u64>) -> i64 {
     }
 }
 
+/// Clears RFLAGS.AC, which the host kernel leaves to signal handlers as the interrupted code had set it.
+pub fn end_alignment_checks() {
+    // SAFETY: changes one flag, which compiled code does not use.
+    unsafe { asm!("pushfq", "and qword ptr [rsp], {}", "popfq", const !(1i32 << 18)) };
+}
+
+/// CS of 64-bit code in user mode (`__USER_CS`).
+pub const USER_CS: u64 = 0x33;
+
 /// Registers in a signal frame (`struct sigcontext`).
 #[repr(C)]
 #[allow(missing_docs)]

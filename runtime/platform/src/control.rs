@@ -133,10 +133,12 @@ pub fn set_result(value: u64) {
     with_regs(|r| r.rax = value);
 }
 
-/// The application's FS base.
+/// The application's FS base: what the register holds, which the application can set without the kernel.
 pub fn fs_base() -> u64 {
-    // SAFETY: only the owning thread touches the field.
-    unsafe { (*this()).fs_base }
+    let base: u64;
+    // SAFETY: reading FS base; FSGSBASE is a condition of running at all.
+    unsafe { asm!("rdfsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };
+    base
 }
 
 /// Sets the application's FS base. The caller has checked that it is canonical.

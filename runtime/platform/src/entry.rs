@@ -91,6 +91,10 @@ global_asm!(
     fs_base = const offset_of!(Control, fs_base),
 );
 
+/// AC and DF: flags that the application may have set and kernel code must not run with.
+#[cfg(feature = "image")]
+const UNUSUAL_FLAGS: u32 = 1 << 18 | 1 << 10;
+
 #[cfg(feature = "image")]
 #[no_mangle]
 static mut RELOCATED: u32 = 0;
@@ -136,6 +140,26 @@ global_asm!(
     "mov gs:[{r11}], r11",
     "mov gs:[{rflags}], r11",
     "call myst_save_xmm",
+    "xor ebp, ebp",
+    // Kernel code needs neither alignment checks nor DF; the way back restores what was set.
+    "test r11d, {unusual_flags}",
+    "jnz 2f",
+    "1: call {system_call}",
+    "jmp myst_return",
+    "2: push 2",
+    "popfq",
+    "mov dword ptr gs:[{full}], 1",
+    "jmp 1b",
+    // Resumed here in place of the gate when the application runs by single steps. The exception entry has stored the
+    // general registers and the flags as the gate would.
+    ".globl myst_step_gate",
+    ".type myst_step_gate, @function",
+    ".balign 16",
+    "myst_step_gate:",
+    "mov rsp, gs:[{kernel_stack}]",
+    "cld",
+    "call myst_save_xmm",
+    "mov dword ptr gs:[{full}], 1",
     "xor ebp, ebp",
     "call {system_call}",
     "jmp myst_return",
@@ -234,6 +258,9 @@ global_asm!(
     "push r13",
     "push r14",
     "push r15",
+    // Entering again sets FS from the TCS, and the application may have changed it by WRFSBASE.
+    "rdfsbase rax",
+    "mov gs:[{fs_base}], rax",
     "mov gs:[{call_rsp}], rsp",
     // Leave for good: the kernel stack is given up. extern "C" fn(reason, a, b) -> !
     ".globl myst_leave_for_good",
@@ -290,6 +317,8 @@ global_asm!(
     full = const offset_of!(Control, full),
     pending = const offset_of!(Control, pending),
     call_rsp = const offset_of!(Control, call_rsp),
+    fs_base = const offset_of!(Control, fs_base),
+    unusual_flags = const UNUSUAL_FLAGS,
     host_rsp = const offset_of!(Control, host_rsp),
     host_rbp = const offset_of!(Control, host_rbp),
     host_return = const offset_of!(Control, host_return),
@@ -308,6 +337,7 @@ mod labels {
     extern "C" {
         fn myst_gate();
         fn myst_trap_gate();
+        fn myst_step_gate();
         fn myst_return();
         fn myst_return_end();
         fn myst_leave(reason: u64, a: u64, b: u64);
@@ -320,6 +350,10 @@ mod labels {
 
     pub fn trap_gate() -> u64 {
         myst_trap_gate as *const () as u64
+    }
+
+    pub fn step_gate() -> u64 {
+        myst_step_gate as *const () as u64
     }
 
     pub fn return_window() -> core::ops::Range<u64> {
@@ -349,6 +383,10 @@ mod labels {
         0
     }
 
+    pub fn step_gate() -> u64 {
+        0
+    }
+
     pub fn return_window() -> core::ops::Range<u64> {
         0..0
     }
@@ -362,7 +400,7 @@ mod labels {
     }
 }
 
-pub(crate) use labels::{gate, leave, leave_for_good, return_window, trap_gate};
+pub(crate) use labels::{gate, leave, leave_for_good, return_window, step_gate, trap_gate};
 
 /// Where binding stubs jump to; the same for every thread (it also stands at `gs:` [`block::GS_GATE`]).
 pub fn gate_address() -> u64 {

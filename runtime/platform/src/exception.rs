@@ -6,12 +6,15 @@
 //! * application code: its registers move to the control page and it goes on at the trap gate, on the kernel stack;
 //! * a `syscall` instruction in application code (which raises #UD in an enclave): on at the syscall gate;
 //! * a copy from or to application memory that faulted: on at the copy's fix-up, which reports EFAULT;
-//! * the last instructions before application code: from the start of that sequence, so that nothing pending is missed;
+//! * the last instructions before application code: from the start of that sequence, so that nothing pending is missed.
+//!   An address that cannot be jumped to faults in there; that is the application's fault, as if at that address;
+//! * single steps (TF) that the application makes into the syscall gate, or that begin on the way back to it: the kernel
+//!   is not stepped through;
 //! * anything else in the kernel: an interrupt just goes on, a fault is a defect of the kernel and stops it.
 
 use mystikos_abi::sgx::vector;
 
-use crate::control::{this, UserRegs};
+use crate::control::{this, Control, UserRegs};
 
 /// Why application code was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,13 +89,15 @@ mod entry {
         if !memory::in_kernel_image(gpr.rip) {
             if raised && number == vector::UD && is_syscall(gpr.rip) {
                 gpr.rcx = gpr.rip + 2;
-                gpr.rip = entry::gate();
+                if gpr.rflags & TF != 0 {
+                    enter_stepping(gpr, control);
+                } else {
+                    gpr.rip = entry::gate();
+                }
                 return exit::RESUME;
             }
             control.regs = registers(gpr, &control.regs);
-            control.trap_vector = if raised { number as u64 } else { NO_VECTOR };
-            control.trap_error = if raised { exinfo.errcd as u64 } else { 0 };
-            control.trap_address = if raised { exinfo.maddr } else { 0 };
+            set_trap(control, raised.then_some((number, exinfo)));
             gpr.rip = entry::trap_gate();
             gpr.rflags &= !RFLAGS_CLEARED;
             return exit::RESUME;
@@ -104,6 +109,31 @@ mod entry {
             }
             return exit::RESUME;
         }
+        if number == vector::DB && gpr.rip == entry::gate() {
+            enter_stepping(gpr, control);
+            return exit::RESUME;
+        }
+        if entry::return_window().contains(&gpr.rip) {
+            match number {
+                // POPFQ has set TF. What is left of the sequence is done here, so that the step is the application's.
+                vector::DB => {
+                    gpr.rcx = control.regs.rcx;
+                    gpr.r11 = control.regs.r11;
+                    gpr.rsp = control.regs.rsp;
+                    gpr.rip = control.regs.rip;
+                    return exit::RESUME;
+                }
+                // The last jump goes to an address that is not canonical. All registers still are in the control page.
+                vector::GP => {
+                    control.regs.orig_rax = u64::MAX;
+                    set_trap(control, Some((number, exinfo)));
+                    gpr.rip = entry::trap_gate();
+                    gpr.rflags &= !RFLAGS_CLEARED;
+                    return exit::RESUME;
+                }
+                _ => {}
+            }
+        }
         if let Some(fixup) = user::fixup(gpr.rip) {
             gpr.rip = fixup;
             return exit::RESUME;
@@ -113,8 +143,28 @@ mod entry {
         exit::KERNEL_FAULT
     }
 
+    /// Single steps.
+    const TF: u64 = 1 << 8;
     /// TF, DF, AC: not to be in force in the kernel.
-    const RFLAGS_CLEARED: u64 = 1 << 8 | 1 << 10 | 1 << 18;
+    const RFLAGS_CLEARED: u64 = TF | 1 << 10 | 1 << 18;
+
+    fn set_trap(control: &mut Control, raised: Option<(u8, ExInfo)>) {
+        control.trap_vector = raised.map_or(NO_VECTOR, |(number, _)| number as u64);
+        control.trap_error = raised.map_or(0, |(_, exinfo)| exinfo.errcd as u64);
+        control.trap_address = raised.map_or(0, |(_, exinfo)| exinfo.maddr);
+    }
+
+    /// A system call whose registers are still the application's, with TF set: as the gate would store them.
+    fn enter_stepping(gpr: &mut GprSgx, control: &mut Control) {
+        control.regs = UserRegs {
+            rip: gpr.rcx,
+            r11: gpr.rflags,
+            orig_rax: gpr.rax,
+            ..registers(gpr, &control.regs)
+        };
+        gpr.rip = entry::step_gate();
+        gpr.rflags &= !RFLAGS_CLEARED;
+    }
 
     fn is_syscall(rip: u64) -> bool {
         // A fault in here cannot be taken care of (the exception stack is in use), so only memory that was just being

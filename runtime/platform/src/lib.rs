@@ -56,7 +56,10 @@ macro_rules! kernel {
     ($kernel:ty) => {
         #[no_mangle]
         extern "C" fn myst_boot(start: u64) {
-            <$kernel as $crate::Kernel>::boot($crate::host::Start::copy_in(start));
+            let start = $crate::host::Start::copy_in(start);
+            // Until here, FS base was the address of the parameter page; no application has one yet.
+            $crate::control::set_fs_base(0);
+            <$kernel as $crate::Kernel>::boot(start);
         }
         #[no_mangle]
         extern "C" fn myst_thread() {

@@ -177,9 +177,8 @@ const USER_CS: u16 = 0x33;
 const USER_SS: u16 = 0x2b;
 const RED_ZONE: u64 = 128;
 
-/// CF, PF, AF, ZF, SF, DF, OF, RF: what sigreturn(2) may set. TF and AC would be in force in the kernel, too, as the
-/// kernel runs at the application's privilege level, so they are left out.
-const RFLAGS_USER: u64 = 0x1_0cd5;
+/// CF, PF, AF, ZF, SF, TF, DF, OF, RF, AC: what sigreturn(2) may set. The platform lets none of them into the kernel.
+const RFLAGS_USER: u64 = 0x5_0dd5;
 /// Bit 1 of RFLAGS reads as one; IF is always set.
 const RFLAGS_FIXED: u64 = 0x202;
 /// DF, RF, TF: cleared for a handler.
@@ -535,7 +534,8 @@ mod tests {
             ..SigContext::default()
         };
         let (regs, _) = registers(&context, &UserRegs::default());
-        assert_eq!(regs.rflags & (1 << 8 | 1 << 14 | 1 << 18 | 3 << 12), 0);
+        assert_eq!(regs.rflags & (1 << 14 | 3 << 12), 0);
+        assert_eq!(regs.rflags & (1 << 8 | 1 << 18), 1 << 8 | 1 << 18);
         assert_eq!(regs.rflags & 0x202, 0x202);
     }
 
