@@ -70,6 +70,18 @@ class RootFsError(MystError):
     """An application directory or archive cannot become a root file system."""
 
 
+class SignerError(MystError):
+    """A token, command or plugin cannot sign, or does not do it as asked."""
+
+
+class RequestError(MystError):
+    """A signing request or the signature that came back for it cannot be read."""
+
+
+class AttachError(MystError):
+    """A signature does not belong to what it is to be attached to."""
+
+
 class CollectError(MystError):
     """A program and what it needs cannot be collected."""
 

@@ -7,29 +7,33 @@ build(Path("appdir"), signer, config.load(Path("config.json")), Path("app"))
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mystikos import binding, costs, layout, rootfs, signature
 from mystikos.closure import closure_check, grouped
-from mystikos.errors import ConfigError, OutputError
+from mystikos.errors import AttachError, ConfigError, OutputError
 from mystikos.formats.atomic import atomic_output
+from mystikos.formats.content import BytesContent
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.launcher import Runtime
 from mystikos.measurement import measure as measure_enclave
 from mystikos.package import PackageWriter
 from mystikos.preflight import preflight
+from mystikos.request import DetachedSigner, SigningRequest
 
 if TYPE_CHECKING:
     from mystikos.config import Config
     from mystikos.costs import Costs
+    from mystikos.formats.content import Content
     from mystikos.layout import Layout
     from mystikos.rootfs import RootFs
     from mystikos.signers import Signer
 
-__all__ = ["Built", "build", "build_into", "measure"]
+__all__ = ["Built", "Requested", "attach", "build", "build_into", "measure", "request"]
 
 _MODE = 0o755
 
@@ -40,6 +44,14 @@ class Built:
 
     layout: Layout
     sigstruct: Sigstruct
+    lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Requested:
+    """A signing request; ``lacking`` as in ``Built``."""
+
+    request: SigningRequest
     lacking: tuple[str, ...]
 
 
@@ -73,6 +85,7 @@ def build_into(
     progress: Callable[[int, int], None] | None = None,
 ) -> Built:
     """:func:`build` into an open, empty, seekable file."""
+    signature.check_modulus(signer.public_modulus())
     runtime = runtime or Runtime.load()
     _, planned, lacking = _plan(source, config, runtime)
 
@@ -106,6 +119,84 @@ def measure(
     root, planned, _ = _plan(source, config, runtime or Runtime.load())
     measured = measure_enclave(planned.enclave, planned.contents, progress=_counter(planned, progress))
     return costs.account(planned.enclave, root, measured)
+
+
+def request(
+    source: Path,
+    config: Config,
+    *,
+    modulus: int | None = None,
+    runtime: Runtime | None = None,
+    date: datetime.date = signature.DEFAULT_DATE,
+    progress: Callable[[int, int], None] | None = None,
+) -> Requested:
+    """What a key that is elsewhere has to sign, so that :func:`attach` makes the package of it.
+
+    With ``modulus`` only the key of this modulus will do.
+    """
+    if modulus is not None:
+        signature.check_modulus(modulus)
+    _, planned, lacking = _plan(source, config, runtime or Runtime.load())
+    hashed = {section: _Hashed(content) for section, content in planned.contents.items()}
+    measurement = measure_enclave(planned.enclave, hashed, progress=_counter(planned, progress))
+    fields = signature.unsigned(
+        measurement.mrenclave,
+        planned.enclave,
+        product_id=config.product_id,
+        security_version=config.security_version,
+        date=date,
+    )
+    inputs = {section.name.lower(): content.hexdigest() for section, content in sorted(hashed.items())}
+    mrsigner = None if modulus is None else signature.mrsigner(modulus).hex()
+    return Requested(SigningRequest(fields, inputs, mrsigner), lacking)
+
+
+def attach(
+    source: Path,
+    config: Config,
+    asked: SigningRequest,
+    signed: bytes,
+    modulus: int,
+    output: Path,
+    *,
+    runtime: Runtime | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Built:
+    """Build the package that was asked for, with the signature (384 bytes, big-endian) that came back.
+
+    Raises SignatureError or AttachError, and writes nothing, unless ``signed`` is a signature over the
+    request by the key of ``modulus``, and what is built now is what the request was made of.
+    """
+    signer = DetachedSigner(asked, signed, modulus)
+    try:
+        return build(source, signer, config, output, runtime=runtime, date=asked.date, progress=progress)
+    except AttachError as error:
+        now = request(source, config, runtime=runtime, date=asked.date).request
+        differences = "\n".join(now.differences(asked))
+        raise AttachError(error.where, f"{error.found}\n{differences}", hint=error.hint) from error
+
+
+class _Hashed:
+    """A content and its SHA-256; a stream is hashed while it is read, once and wholly."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        held = content.data if isinstance(content, BytesContent) else None
+        self._streams = held is None
+        self._hash = hashlib.sha256(held or b"")
+
+    @property
+    def size(self) -> int:
+        return self._content.size
+
+    def chunks(self) -> Iterator[memoryview]:
+        for chunk in self._content.chunks():
+            if self._streams:
+                self._hash.update(chunk)
+            yield memoryview(chunk)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def _plan(source: Path, config: Config, runtime: Runtime) -> tuple[RootFs, Layout, tuple[str, ...]]:

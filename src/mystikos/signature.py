@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mystikos.formats.descriptor import Enclave
     from mystikos.signers import Signer
 
-__all__ = ["DEFAULT_DATE", "check", "mrsigner", "sign"]
+__all__ = ["DEFAULT_DATE", "check", "check_modulus", "complete", "mrsigner", "sign", "unsigned"]
 
 DEFAULT_DATE = datetime.date(1980, 1, 1)
 
@@ -40,10 +40,23 @@ def sign(
     date: datetime.date = DEFAULT_DATE,
 ) -> Sigstruct:
     """Sign an enclave's measurement and attributes; the result is checked before it is returned."""
+    fields = unsigned(mrenclave, enclave, product_id=product_id, security_version=security_version, date=date)
     modulus = signer.public_modulus()
-    unsigned = Sigstruct(
+    return complete(fields, signer.sign(fields.signed_bytes()), modulus)
+
+
+def unsigned(
+    mrenclave: bytes,
+    enclave: Enclave,
+    *,
+    product_id: int,
+    security_version: int,
+    date: datetime.date = DEFAULT_DATE,
+) -> Sigstruct:
+    """What is to be signed; key, signature, Q1 and Q2 are zero."""
+    return Sigstruct(
         date=_bcd(date),
-        modulus=modulus,
+        modulus=0,
         signature=0,
         miscselect=enclave.miscselect,
         miscmask=_abi.MISCMASK,
@@ -57,11 +70,40 @@ def sign(
         q1=0,
         q2=0,
     )
-    signature = int.from_bytes(signer.sign(unsigned.signed_bytes()), "big")
+
+
+def complete(fields: Sigstruct, signed: bytes, modulus: int) -> Sigstruct:
+    """``fields`` with a signature (384 bytes, big-endian) by the key of ``modulus``, and Q1 and Q2.
+
+    Raises SignatureError unless it is a signature over these fields by this key.
+    """
+    check_modulus(modulus)
+    if len(signed) != KEY_SIZE:
+        raise _refused(f"{len(signed)} bytes", f"{KEY_SIZE}")
+    signature = int.from_bytes(signed, "big")
+    if signature >= modulus or pow(signature, EXPONENT, modulus) != _encoded(fields.signed_bytes()):
+        raise _refused("not over these fields, or not by this key", "PKCS#1 v1.5 with SHA-256 by this key")
     q1, q2 = _quotients(signature, modulus)
-    signed = replace(unsigned, signature=signature, q1=q1, q2=q2)
-    check(signed)
-    return signed
+    sigstruct = replace(fields, modulus=modulus, signature=signature, q1=q1, q2=q2)
+    check(sigstruct)
+    return sigstruct
+
+
+def check_modulus(modulus: int) -> None:
+    """Raise ``SignatureError`` unless this can be the modulus of a key that SGX takes."""
+    if modulus.bit_length() != KEY_SIZE * 8 or modulus % 2 == 0:
+        raise SignatureError(
+            "public key",
+            f"a modulus of {modulus.bit_length()} bits" if modulus % 2 else "an even modulus",
+            expected=f"an odd one of {KEY_SIZE * 8}",
+            hint="sign with an RSA key of 3072 bits with exponent 3",
+        )
+
+
+def _refused(found: str, expected: str) -> SignatureError:
+    return SignatureError(
+        "signature", found, expected=expected, hint="is it the right key, and the right request?"
+    )
 
 
 def check(sigstruct: Sigstruct) -> None:

@@ -29,6 +29,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "keygen": ("keygen", "make a signing key"),
     "check": ("check", "tell every mistake in a config, and what weakens security"),
     "package-sgx": ("package_sgx", "make one signed executable of an application directory"),
+    "digest": ("digest", "write what a key that is elsewhere has to sign"),
+    "attach": ("attach", "make the package when the signature has come back"),
     "verify": ("verify", "tell whether a package is what it says it is"),
     "inspect": ("inspect", "tell what a package or an application directory is made of"),
     "measure": ("measure", "tell what a package would measure, and what it costs, without a key"),

@@ -33,36 +33,40 @@ def passphrase_options(command: _Function) -> _Function:
 def load_signer(path: str | Path, passphrase_env: str | None, passphrase_fd: int | None) -> PemSigner:
     """The signer in a PEM file; asks for the passphrase on the terminal when no option tells it."""
     given = given_passphrase(passphrase_env, passphrase_fd)
-    return PemSigner.load(path, given if given is not None else lambda: _ask(path))
+    return PemSigner.load(path, given if given is not None else lambda: ask_secret(f"Passphrase of {path}"))
 
 
 def given_passphrase(passphrase_env: str | None, passphrase_fd: int | None) -> bytes | None:
     """The passphrase that the options name; None without an option."""
-    if passphrase_env is not None and passphrase_fd is not None:
-        raise click.UsageError("--passphrase-env and --passphrase-fd exclude each other")
-    if passphrase_env is not None:
-        value = os.environb.get(os.fsencode(passphrase_env))
+    return given_secret("passphrase", passphrase_env, passphrase_fd)
+
+
+def given_secret(name: str, env: str | None, descriptor: int | None) -> bytes | None:
+    """The secret that ``--NAME-env`` or ``--NAME-fd`` tells; None without either."""
+    if env is not None and descriptor is not None:
+        raise click.UsageError(f"--{name}-env and --{name}-fd exclude each other")
+    if env is not None:
+        value = os.environb.get(os.fsencode(env))
         if value is None:
-            raise click.UsageError(f"--passphrase-env: the variable {passphrase_env} is not set")
+            raise click.UsageError(f"--{name}-env: the variable {env} is not set")
         return value
-    if passphrase_fd is not None:
-        return _read_line(passphrase_fd)
+    if descriptor is not None:
+        return _read_line(f"--{name}-fd", descriptor)
     return None
 
 
-def _read_line(descriptor: int) -> bytes:
+def _read_line(option: str, descriptor: int) -> bytes:
     try:
         with open(descriptor, "rb", closefd=False) as file:
             return file.readline(4096).rstrip(b"\r\n")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise click.UsageError(f"--passphrase-fd: descriptor {descriptor}: {reason}") from error
+        raise click.UsageError(f"{option}: descriptor {descriptor}: {reason}") from error
 
 
-def _ask(path: str | Path) -> bytes:
+def ask_secret(what: str) -> bytes:
+    """Ask on the terminal; nothing if there is none."""
     if not os.isatty(0):
         return b""  # nobody to ask: the signer tells which options there are
-    answer: str = click.prompt(
-        f"Passphrase of {path}", hide_input=True, default="", show_default=False, err=True
-    )
+    answer: str = click.prompt(what, hide_input=True, default="", show_default=False, err=True)
     return answer.encode()

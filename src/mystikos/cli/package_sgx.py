@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from mystikos import config as configs
-from mystikos import pipeline, signature
-from mystikos.cli.keys import load_signer, passphrase_options
+from mystikos import pipeline
+from mystikos.cli.building import (
+    date_option,
+    default_output,
+    load_config,
+    progress_bar,
+    refuse_inputs,
+    signing_date,
+    warn_of_lacking,
+)
 from mystikos.cli.render import display
-from mystikos.errors import MystError, OutputError
+from mystikos.cli.signing import Signing, signing_options
 
 _PATH = click.Path(path_type=Path, readable=False)
 
@@ -23,90 +25,60 @@ _PATH = click.Path(path_type=Path, readable=False)
 @click.command("package-sgx")
 @click.argument("files", nargs=-1, metavar="[APPDIR] KEY CONFIG", type=_PATH)
 @click.option("-o", "--outfile", type=_PATH, help="The executable to write.  [default: named as the program]")
-@click.option("--date", "date", metavar="YYYY-MM-DD", help="Date of the signature.  [default: 1980-01-01]")
+@date_option
 @click.option("--pubkey", multiple=True, type=_PATH, help="Trust disk images signed by this public key.")
 @click.option("--roothash", multiple=True, type=_PATH, help="Trust the disk image with this root hash.")
-@passphrase_options
+@signing_options
 def command(
     files: tuple[Path, ...],
     outfile: Path | None,
     date: str | None,
     pubkey: tuple[Path, ...],
     roothash: tuple[Path, ...],
-    passphrase_env: str | None,
-    passphrase_fd: int | None,
+    signing: Signing,
 ) -> None:
     """Package APPDIR, a directory or CPIO archive, as one executable for SGX that is signed with KEY.
 
     The executable is written to the current directory and named as the program that CONFIG runs
     (ApplicationPath). The same inputs give the same bytes: the date of the signature is --date, else that
     of SOURCE_DATE_EPOCH, else 1980-01-01.
+
+    Without KEY (`myst package-sgx APPDIR CONFIG`) an option names who signs instead: a token
+    (--pkcs11-module), a command (--signing-command) or a plugin (--signer).
     """
-    if len(files) not in (2, 3):
-        raise click.UsageError(f"got {len(files)} files, expected APPDIR KEY CONFIG")
-    if len(files) == 2 or pubkey or roothash:
-        raise click.UsageError(
-            "root file systems outside of the package (ext2 images, --pubkey, --roothash) are not built yet: "
-            "give the application directory, as in `myst package-sgx appdir private.pem config.json`"
-        )
-    appdir, key, config_file = files
-    signed_on = _date(date)
+    appdir, key, config_file = _files(files, signing)
+    if pubkey or roothash:
+        raise _not_built_yet()
+    signed_on = signing_date(date)
 
-    config = configs.load(config_file)
-    for problem in configs.lint(config):
-        click.echo(f"myst: warning: {problem}", err=True)
-    signer = load_signer(key, passphrase_env, passphrase_fd)
-    output = outfile or Path(os.fsdecode(config.application_path.rsplit(b"/", 1)[-1]))
-    _refuse_inputs(output, appdir, key, config_file)
+    config = load_config(config_file)
+    signer = signing.load(key)
+    output = outfile or default_output(config)
+    refuse_inputs(output, appdir, config_file, *([key] if key else []))
 
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         built = pipeline.build(appdir, signer, config, output, date=signed_on, progress=progress)
-    for line in built.lacking:
-        click.echo(f"myst: warning: {display(appdir)}: lacks {line}", err=True)
+    warn_of_lacking(appdir, built.lacking)
     click.echo(f"{display(output)}: new package, MRENCLAVE {built.sigstruct.enclave_hash.hex()}")
 
 
-def _date(given: str | None) -> datetime.date:
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if given is not None:
-        try:
-            return datetime.date.fromisoformat(given)
-        except ValueError as exc:
-            raise click.BadParameter(f'got "{given}", expected YYYY-MM-DD', param_hint="--date") from exc
-    if not epoch:
-        return signature.DEFAULT_DATE
-    try:
-        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date()
-    except (ValueError, OverflowError, OSError) as exc:
-        raise MystError(
-            "SOURCE_DATE_EPOCH",
-            f'got "{epoch}"',
-            expected="seconds since 1970-01-01",
-            hint="correct or unset it",
-        ) from exc
-
-
-def _refuse_inputs(output: Path, *inputs: Path) -> None:
-    for given in inputs:
-        if output.exists() and given.exists() and output.samefile(given):
-            raise OutputError(
-                str(output),
-                "is one of the inputs",
-                expected="another file",
-                hint="choose another with --outfile",
+def _files(files: tuple[Path, ...], signing: Signing) -> tuple[Path, Path | None, Path]:
+    """APPDIR, KEY (if it is what signs) and CONFIG."""
+    if not signing.by_key_file:
+        if len(files) != 2:
+            raise click.UsageError(
+                f"got {len(files)} files, expected APPDIR CONFIG: the options name who signs, not a KEY file"
             )
+        return files[0], None, files[1]
+    if len(files) not in (2, 3):
+        raise click.UsageError(f"got {len(files)} files, expected APPDIR KEY CONFIG")
+    if len(files) == 2:
+        raise _not_built_yet()
+    return files[0], files[1], files[2]
 
 
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with click.progressbar(length=1, label="measuring", file=sys.stderr, show_eta=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield progress
+def _not_built_yet() -> click.UsageError:
+    return click.UsageError(
+        "root file systems outside of the package (ext2 images, --pubkey, --roothash) are not built yet: "
+        "give the application directory, as in `myst package-sgx appdir private.pem config.json`"
+    )

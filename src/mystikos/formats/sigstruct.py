@@ -21,6 +21,8 @@ _HEADER = bytes.fromhex("06000000e100000000000100")
 _HEADER2 = bytes.fromhex("01010000600000006000000001000000")
 _STRUCT = struct.Struct("<12sIII16sI84s384sI384sIIBB2s16sQQQQ32s16s16sHH12s384s384s")
 
+_EXPONENT_AT = 512
+
 assert _STRUCT.size == SIZE
 
 
@@ -68,6 +70,18 @@ class Sigstruct:
 
 def _wide(number: int) -> bytes:
     return number.to_bytes(KEY_SIZE, "little")
+
+
+def unpack_signed(data: bytes) -> Sigstruct:
+    """Decode the 256 signed bytes; what is not among them (key, signature, Q1, Q2) is zero."""
+    first, second = SIGNED_RANGES
+    size = first.stop + second.stop - second.start
+    if len(data) != size:
+        raise SigstructError(f"{len(data)} bytes, not {size}")
+    whole = bytearray(SIZE)
+    whole[first], whole[second] = data[: first.stop], data[first.stop :]
+    whole[_EXPONENT_AT : _EXPONENT_AT + 4] = EXPONENT.to_bytes(4, "little")
+    return unpack(bytes(whole))
 
 
 def unpack(data: bytes) -> Sigstruct:

@@ -1,4 +1,4 @@
-"""Stage 5a: who signs. A ``Signer`` holds an RSA-3072 key with exponent 3, the only kind SGX takes.
+"""Stage 5a: signing with a private key in a PEM file; and making such a file.
 
 >>> signer = PemSigner.load("private.pem", None)  # doctest: +SKIP
 >>> len(signer.sign(b"message"))  # doctest: +SKIP
@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,26 +19,11 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from mystikos.errors import KeyFileError
 from mystikos.formats.atomic import atomic_output, write_new
-
-KEY_BITS = 3072
-KEY_BYTES = KEY_BITS // 8
-EXPONENT = 3
-_A_KEY = "an RSA key of 3072 bits with exponent 3"
-MAKE_A_KEY = "make a right one with `myst keygen private.pem` or `openssl genrsa -out private.pem -3 3072`"
+from mystikos.signers.base import A_KEY, EXPONENT, KEY_BITS, MAKE_A_KEY, describe_key
 
 _LARGEST_FILE = 64 * 1024  # bytes; a PEM file of this kind of key has about 2.5 KB
 
 Passphrase = bytes | Callable[[], bytes] | None
-
-
-class Signer(Protocol):
-    """What signs a SIGSTRUCT: a key file, or something else that keeps the key away from this machine."""
-
-    def public_modulus(self) -> int:
-        """The modulus of the RSA-3072 key; its exponent is 3."""
-
-    def sign(self, message: bytes) -> bytes:
-        """RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2) over ``message``: 384 bytes, big-endian."""
 
 
 class PemSigner:
@@ -142,16 +126,15 @@ def _decode(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKeyTypes
                 where, "cannot be decrypted: the passphrase is wrong or the file is damaged"
             ) from error
         found = "is a public key" if b"PUBLIC KEY-----" in pem else "holds no private key in PEM form"
-        raise KeyFileError(where, found, expected=_A_KEY, hint=MAKE_A_KEY) from error
+        raise KeyFileError(where, found, expected=A_KEY, hint=MAKE_A_KEY) from error
 
 
 def _checked(key: PrivateKeyTypes, where: str) -> rsa.RSAPrivateKey:
     """SGX takes RSA-3072 with exponent 3 only (SDM 3D, "SIGSTRUCT")."""
     if not isinstance(key, rsa.RSAPrivateKey):
         kind = type(key).__name__.lstrip("_").removesuffix("PrivateKey")
-        raise KeyFileError(where, f"is a key of type {kind}", expected=_A_KEY, hint=MAKE_A_KEY)
-    exponent = key.public_key().public_numbers().e
-    if key.key_size != KEY_BITS or exponent != EXPONENT:
-        found = f"is an RSA key of {key.key_size} bits with exponent {exponent}"
-        raise KeyFileError(where, found, expected=_A_KEY, hint=MAKE_A_KEY)
+        raise KeyFileError(where, f"is a key of type {kind}", expected=A_KEY, hint=MAKE_A_KEY)
+    wrong = describe_key(key.key_size, key.public_key().public_numbers().e)
+    if wrong:
+        raise KeyFileError(where, wrong, expected=A_KEY, hint=MAKE_A_KEY)
     return key

@@ -1,0 +1,55 @@
+"""Stage 5a: what every signer is, and the only kind of key that SGX takes.
+
+>>> decode_signature(b"00" * 384) == decode_signature(bytes(384))
+True
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import string
+from typing import Protocol
+
+KEY_BITS = 3072
+KEY_BYTES = KEY_BITS // 8
+EXPONENT = 3
+A_KEY = "an RSA key of 3072 bits with exponent 3"
+MAKE_A_KEY = "make a right one with `myst keygen private.pem` or `openssl genrsa -out private.pem -3 3072`"
+FORMS = (
+    f"{KEY_BYTES} bytes, big-endian, as `openssl dgst -sha256 -sign` writes them, or these in base64 or hex"
+)
+
+_HEX = frozenset(string.hexdigits.encode())
+_SPACE = string.whitespace.encode()
+
+
+class Signer(Protocol):
+    """What signs a SIGSTRUCT: a key file, or something else that keeps the key away from this machine."""
+
+    def public_modulus(self) -> int:
+        """The modulus of the RSA-3072 key; its exponent is 3."""
+
+    def sign(self, message: bytes) -> bytes:
+        """RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2) over ``message``: 384 bytes, big-endian."""
+
+
+def decode_signature(data: bytes) -> bytes | None:
+    """The 384 bytes of a signature in any of its FORMS, which differ in length; None for anything else."""
+    if len(data) == KEY_BYTES:
+        return data
+    text = data.translate(None, _SPACE)
+    if len(text) == 2 * KEY_BYTES and _HEX.issuperset(text):
+        return bytes.fromhex(text.decode())
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+    return decoded if len(decoded) == KEY_BYTES else None
+
+
+def describe_key(bits: int, exponent: int) -> str | None:
+    """What is wrong with an RSA key of this kind; None if SGX takes it (SDM 3D, "SIGSTRUCT")."""
+    if (bits, exponent) == (KEY_BITS, EXPONENT):
+        return None
+    return f"is an RSA key of {bits} bits with exponent {exponent}"
