@@ -17,7 +17,7 @@ from mystikos.signature import mrsigner
 from mystikos.signers import load_public_modulus
 from mystikos.signers.base import FORMS, decode_signature
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 _NO = 1
 
 

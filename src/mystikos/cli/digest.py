@@ -19,7 +19,7 @@ from mystikos.cli.render import display, json_option, to_json
 from mystikos.formats.atomic import atomic_output
 from mystikos.signers import load_public_modulus
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.command("digest")
