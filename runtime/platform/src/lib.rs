@@ -87,6 +87,7 @@ fn boot_heap() {
         let layout = memory::layout();
         let heap = layout.parameters.heap;
         let start = layout.base + heap.offset;
-        memory::claim_heap(start..start + heap.size);
+        let claimed = memory::claim_heap(start..start + heap.size);
+        assert!(claimed, "the first run of the heap finds room");
     }
 }

@@ -1,10 +1,13 @@
 //! Where everything lies: the parameter page made absolute, measured bytes, the kernel heap.
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use mystikos_abi::package::{Parameters, Span, FLAG_DEBUG, FORMAT_VERSION, PARAMETERS_MAGIC};
 use spin::Once;
 use zerocopy::FromBytes;
+
+use crate::sync::Mutex;
 
 /// The enclave's memory map in absolute addresses.
 pub struct Layout {
@@ -121,8 +124,59 @@ pub fn is_user(address: u64, size: usize) -> bool {
     let Some(end) = address.checked_add(size as u64) else {
         return false;
     };
-    (address >= layout.user.start && end <= layout.user.end)
-        || (address >= layout.window.start && end <= layout.window.end)
+    let inside = (address >= layout.user.start && end <= layout.user.end)
+        || (address >= layout.window.start && end <= layout.window.end);
+    inside && !CLAIMED.touches(address, end)
+}
+
+/// Runs of user memory that became kernel heap. The application may not name them: a system call would write its
+/// result into the kernel's own data.
+static CLAIMED: Claimed = Claimed {
+    writer: Mutex::new(()),
+    count: AtomicUsize::new(0),
+    runs: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; CLAIMS_MAX],
+};
+
+/// The heap grows by larger steps the larger it is, so there are few; neighbours are joined.
+const CLAIMS_MAX: usize = 256;
+
+struct Claimed {
+    writer: Mutex<()>,
+    count: AtomicUsize,
+    runs: [(AtomicU64, AtomicU64); CLAIMS_MAX],
+}
+
+impl Claimed {
+    fn touches(&self, start: u64, end: u64) -> bool {
+        let count = self.count.load(Ordering::Acquire);
+        self.runs[..count].iter().any(|(from, to)| {
+            start < to.load(Ordering::Relaxed) && end > from.load(Ordering::Relaxed)
+        })
+    }
+
+    /// False when there is no room to note the run. Runs only ever grow, so readers need no lock.
+    #[cfg_attr(not(any(feature = "image", test)), allow(dead_code))]
+    fn note(&self, run: &Range<u64>) -> bool {
+        let _writer = self.writer.lock();
+        let count = self.count.load(Ordering::Relaxed);
+        for (from, to) in &self.runs[..count] {
+            if to.load(Ordering::Relaxed) == run.start {
+                to.store(run.end, Ordering::Release);
+                return true;
+            }
+            if from.load(Ordering::Relaxed) == run.end {
+                from.store(run.start, Ordering::Release);
+                return true;
+            }
+        }
+        let Some((from, to)) = self.runs.get(count) else {
+            return false;
+        };
+        from.store(run.start, Ordering::Relaxed);
+        to.store(run.end, Ordering::Relaxed);
+        self.count.store(count + 1, Ordering::Release);
+        true
+    }
 }
 
 /// The range lies wholly outside the enclave.
@@ -147,12 +201,17 @@ impl Layout {
     }
 }
 
-/// Gives a run of pages to the kernel heap for good. `zeroed` tells that they already are zero.
+/// Gives a run of pages to the kernel heap for good; the application cannot name them any more ([`is_user`]). False, and
+/// nothing happens, when there are too many runs already.
 ///
 /// The pages must be the caller's: mapped readable and writable, and never given to the application afterwards.
 #[cfg(feature = "image")]
-pub fn claim_heap(pages: Range<u64>) {
-    crate::image::claim(pages);
+pub fn claim_heap(pages: Range<u64>) -> bool {
+    let noted = CLAIMED.note(&pages);
+    if noted {
+        crate::image::claim(pages);
+    }
+    noted
 }
 
 /// Bytes allocated in the kernel heap, and bytes available without growing.
@@ -166,4 +225,41 @@ pub fn heap_usage() -> (usize, usize) {
 #[cfg(feature = "image")]
 pub fn set_heap_growth(grow: fn(size: usize) -> bool) {
     crate::image::GROW.call_once(|| grow);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claimed_runs_are_touched_at_every_edge_and_nowhere_else() {
+        let claimed = Claimed {
+            writer: Mutex::new(()),
+            count: AtomicUsize::new(0),
+            runs: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; CLAIMS_MAX],
+        };
+        assert!(!claimed.touches(0, u64::MAX));
+        assert!(claimed.note(&(0x3000..0x4000)));
+        assert!(claimed.note(&(0x8000..0x9000)));
+        assert!(claimed.touches(0x3fff, 0x4000) && claimed.touches(0x2fff, 0x3001));
+        assert!(!claimed.touches(0x2000, 0x3000) && !claimed.touches(0x4000, 0x8000));
+        assert!(claimed.touches(0x1000, 0xa000));
+    }
+
+    #[test]
+    fn neighbours_are_joined_and_too_many_runs_are_refused() {
+        let claimed = Claimed {
+            writer: Mutex::new(()),
+            count: AtomicUsize::new(0),
+            runs: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; CLAIMS_MAX],
+        };
+        assert!(claimed.note(&(0x3000..0x4000)));
+        assert!(claimed.note(&(0x4000..0x5000)));
+        assert!(claimed.note(&(0x2000..0x3000)));
+        assert_eq!(claimed.count.load(Ordering::Relaxed), 1);
+        for run in 1..CLAIMS_MAX as u64 {
+            assert!(claimed.note(&(run << 20..(run << 20) + 0x1000)));
+        }
+        assert!(!claimed.note(&(1 << 40..(1 << 40) + 0x1000)));
+    }
 }

@@ -169,7 +169,9 @@ fn grow_from_user_memory(size: u64) -> bool {
             return false;
         }
         // The heap has the new pages before the mapping is noted, so noting it does not need to grow the heap.
-        claim(range.clone());
+        if !claim(range.clone()) {
+            return false;
+        }
         space.map_kernel(range, Prot::RW, Kind::Kernel);
         return true;
     }
@@ -190,18 +192,18 @@ fn grow_from_reserve(size: u64) -> bool {
             if given.is_err() {
                 return false;
             }
-            claim(start..start + wanted);
-            return true;
+            return claim(start..start + wanted);
         }
     }
     false
 }
 
-fn claim(range: Range<u64>) {
+fn claim(range: Range<u64>) -> bool {
     #[cfg(feature = "image")]
-    memory::claim_heap(range);
+    let claimed = memory::claim_heap(range);
     #[cfg(not(feature = "image"))]
-    let _ = range;
+    let claimed = !range.is_empty();
+    claimed
 }
 
 /// Bytes of user memory that the kernel's heap has taken.
