@@ -71,6 +71,16 @@ pub fn run(package: &Package<'_>, memory: Memory, start: u64) -> crate::Result<(
     let first = tcs
         .first()
         .ok_or_else(|| crate::fail!("this package is damaged: it has no thread block"))?;
+    let in_place = |(i, tcs): (u64, &&RegionRecord)| {
+        tcs.offset == first.offset + i * block::STRIDE
+            && (tcs.oentry, tcs.ofsbase) == (first.oentry, first.ofsbase)
+            && tcs.ogsbase == tcs.offset + block::THREAD_OFFSET
+    };
+    if !(0..).zip(&tcs).all(in_place) {
+        return Err(crate::fail!(
+            "this package is damaged: its thread blocks are not laid out as the kernel expects"
+        ));
+    }
     let regions = tcs
         .iter()
         .map(|tcs| {
