@@ -272,7 +272,7 @@ def test_a_directory_with_files_is_left_alone(home: Path) -> None:
 def test_shims_of_version_managers_are_passed_over(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shims = home / "pyenv/shims"
     shims.mkdir(parents=True)
-    (shims / "sh").write_text('#!/usr/bin/env bash\nexec "/root/.pyenv/libexec/pyenv" exec "$program" "$@"\n')
+    (shims / "sh").write_text('#!/usr/bin/env bash\nexec "/opt/pyenv/libexec/pyenv" exec "$program" "$@"\n')
     (shims / "sh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{shims}:{os.environ['PATH']}")
 
