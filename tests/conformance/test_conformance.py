@@ -31,7 +31,7 @@ EVERY_WAY = {"bad_pointers", "signal_basics", "thread_basics"}
 SETTINGS = {
     "MemorySize": "128m",
     "MaxThreads": 40,
-    "CurrentWorkingDirectory": "/work/empty",
+    "CurrentWorkingDirectory": "/srv/empty",
     "UnhandledSyscallEnosys": True,
 }
 
@@ -65,7 +65,7 @@ def _appdir(program: Path, way: str, directory: Path) -> Path:
     root = directory / "appdir"
     if way == "dynamic":
         collect([f"{program}=/bin/{program.name}"], root)
-    for folder in ("bin", "tmp", "work/empty"):
+    for folder in ("bin", "tmp", "srv/empty"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     if way != "dynamic":
         shutil.copy(program, root / "bin")

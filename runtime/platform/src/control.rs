@@ -40,7 +40,7 @@ pub struct UserRegs {
     pub xmm: [[u64; 2]; 16],
 }
 
-/// First page of a thread area. The words up to `time_getres` are fixed by [`mystikos_abi::block`].
+/// First page of a thread area. The words up to `vdso` are fixed by [`mystikos_abi::block`].
 #[repr(C)]
 pub(crate) struct Control {
     pub this: u64,
