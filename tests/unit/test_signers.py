@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from mystikos.errors import KeyFileError, OutputError
 from mystikos.signers import KEY_BYTES, MAKE_A_KEY, PemSigner, keygen
+from mystikos.signers.public import load_public_modulus
 
 PASSPHRASE = b"correct horse"
 
@@ -85,6 +86,18 @@ WRONG_KEYS = {
     "RSA of 4096 bits": (["genrsa", "-3", "4096"], "is an RSA key of 4096 bits with exponent 3"),
     "exponent 65537": (["genrsa", "3072"], "is an RSA key of 3072 bits with exponent 65537"),
     "EC": (["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "is a key of type EC"),
+    "RSASSA-PSS": (
+        [
+            "genpkey",
+            "-algorithm",
+            "RSA-PSS",
+            "-pkeyopt",
+            "rsa_keygen_bits:3072",
+            "-pkeyopt",
+            "rsa_keygen_pubexp:3",
+        ],
+        "is a key for RSASSA-PSS only",
+    ),
     "Ed25519": (["genpkey", "-algorithm", "ED25519"], "is a key of type Ed25519"),
 }
 
@@ -101,6 +114,15 @@ def test_another_key_is_refused_with_the_command_that_makes_a_right_one(tmp_path
 
     assert f"{path}: {found}, expected an RSA key of 3072 bits with exponent 3" == str(caught.value)
     assert caught.value.hint == MAKE_A_KEY
+
+
+def test_a_public_key_for_pss_is_refused(tmp_path: Path) -> None:
+    command = WRONG_KEYS["RSASSA-PSS"][0]
+    openssl(*command, "-out", tmp_path / "pss.pem")
+    openssl("pkey", "-in", tmp_path / "pss.pem", "-pubout", "-out", tmp_path / "public.pem")
+
+    with pytest.raises(KeyFileError, match="for RSASSA-PSS only"):
+        load_public_modulus(tmp_path / "public.pem")
 
 
 def test_what_is_no_private_key_is_refused(key: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ FORMS = (
 
 _HEX = frozenset(string.hexdigits.encode())
 _SPACE = string.whitespace.encode()
+_ID_RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")  # 1.2.840.113549.1.1.10 in DER
+PSS_KEY = "is a key for RSASSA-PSS only"
 
 
 class Signer(Protocol):
@@ -46,6 +48,19 @@ def decode_signature(data: bytes) -> bytes | None:
     except binascii.Error:
         return None
     return decoded if len(decoded) == KEY_BYTES else None
+
+
+def is_pss(pem: bytes) -> bool:
+    """The PEM text holds a key that is declared for RSASSA-PSS only (RFC 4055), unencrypted.
+
+    Libraries load such a key as any RSA key, but SIGSTRUCT is signed with PKCS#1 v1.5, which it is not for.
+    """
+    body = b"".join(line for line in pem.splitlines() if not line.startswith(b"-----"))
+    try:
+        head = base64.b64decode(body[:128])
+    except binascii.Error:
+        return False
+    return _ID_RSASSA_PSS in head
 
 
 def describe_key(bits: int, exponent: int) -> str | None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from mystikos.errors import KeyFileError
 from mystikos.formats.atomic import atomic_output, write_new
-from mystikos.signers.base import A_KEY, EXPONENT, KEY_BITS, MAKE_A_KEY, describe_key
+from mystikos.signers.base import A_KEY, EXPONENT, KEY_BITS, MAKE_A_KEY, PSS_KEY, describe_key, is_pss
 
 _LARGEST_FILE = 64 * 1024  # bytes; a PEM file of this kind of key has about 2.5 KB
 
@@ -43,7 +43,10 @@ class PemSigner:
         pem = _read_private_file(where)
         if callable(passphrase):
             passphrase = passphrase() if _is_encrypted(pem) else None
-        return cls(_checked(_decode(pem, passphrase, where), where))
+        key = _checked(_decode(pem, passphrase, where), where)
+        if is_pss(pem):
+            raise KeyFileError(where, PSS_KEY, expected=A_KEY, hint=MAKE_A_KEY)
+        return cls(key)
 
     def public_modulus(self) -> int:
         return self._key.public_key().public_numbers().n

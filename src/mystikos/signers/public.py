@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from mystikos.errors import KeyFileError
-from mystikos.signers.base import A_KEY, describe_key
+from mystikos.signers.base import A_KEY, PSS_KEY, describe_key, is_pss
 
 _LARGEST_FILE = 64 * 1024
 _MAKE_IT = "`openssl rsa -in private.pem -pubout -out public.pem` writes it"
@@ -35,6 +35,8 @@ def load_public_modulus(path: str | Path) -> int:
         kind = type(key).__name__.removesuffix("PublicKey")
         raise KeyFileError(where, f"is a key of type {kind}", expected=A_KEY)
     wrong = describe_key(key.key_size, key.public_numbers().e)
+    if not wrong and is_pss(pem):
+        wrong = PSS_KEY
     if wrong:
         raise KeyFileError(where, wrong, expected=A_KEY)
     return key.public_numbers().n
