@@ -85,8 +85,8 @@ extern "C" fn forward(set: u64) {
     loop {
         let signal = sys::wait_signal(set);
         ARRIVED.fetch_or(signal_set(signal), Ordering::SeqCst);
-        // An interrupt that comes while its thread is in the launcher has no effect, so it is repeated until the kernel
-        // has taken the signal.
+        // A thread that is just starting or ending lets an interrupt pass without looking, so it is repeated until the
+        // kernel has taken the signal.
         while ARRIVED.load(Ordering::SeqCst) != 0 {
             // Any live thread will do: the kernel chooses the one that gets the signal.
             if let Some((_, thread)) = threads::enclave().and_then(|e| e.live().next()) {
