@@ -11,6 +11,7 @@ import difflib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ PROGRAMS = [
 @pytest.mark.parametrize(("name", "way"), PROGRAMS)
 def test_a_program_tells_the_same_as_on_linux(name: str, way: str, tmp_path: Path) -> None:
     program = _compiled(name, way, tmp_path)
-    native = _natively(program, tmp_path)
+    native = _natively(program)
     packaged = run(package(_appdir(program, way, tmp_path), tmp_path / "package", f"/bin/{name}", **SETTINGS))
 
     assert _without_accepted(name, native, packaged) == []
@@ -72,11 +73,13 @@ def _appdir(program: Path, way: str, directory: Path) -> Path:
     return root
 
 
-def _natively(program: Path, directory: Path) -> Outcome:
-    empty = directory / "work" / "empty"
-    empty.mkdir(parents=True)
+def _natively(program: Path) -> Outcome:
+    """In /var/tmp: on the root's disk as a rule, where /tmp often is a file system of its own, in memory."""
     as_root = () if os.geteuid() == 0 else ("unshare", "--user", "--map-root-user")
-    return run(*as_root, program, target=None, cwd=empty)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        empty = Path(directory) / "work" / "empty"
+        empty.mkdir(parents=True)
+        return run(*as_root, program, target=None, cwd=empty)
 
 
 def _shell_status(status: int) -> int:
