@@ -18,6 +18,14 @@ pub const ATTRIBUTE_MODE64BIT: u64 = 4;
 /// ATTRIBUTES.FLAGS: the enclave may be debugged.
 pub const ATTRIBUTE_DEBUG: u64 = 2;
 
+/// Leaves of ENCLU that a user of an enclave needs (EAX).
+pub mod leaf {
+    #![allow(missing_docs)]
+    pub const EENTER: u32 = 2;
+    pub const ERESUME: u32 = 3;
+    pub const EEXIT: u32 = 4;
+}
+
 /// General registers in an SSA frame; stands at the end of the frame.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

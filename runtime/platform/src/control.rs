@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use mystikos_abi::block;
 
-use crate::memory;
+use crate::{fpu, memory};
 
 /// The application's general registers and SSE registers while the kernel runs.
 #[derive(Clone, Copy, Default)]
@@ -64,6 +64,8 @@ pub(crate) struct Control {
     pub alignment: u64,
     pub regs: UserRegs,
     pub current: Option<Arc<dyn core::any::Any + Send + Sync>>,
+    /// Extended state during a host call (in an enclave only: it is the host's otherwise).
+    pub extended: fpu::Area,
 }
 
 const _: () = assert!(core::mem::offset_of!(Control, gate) == block::GS_GATE);

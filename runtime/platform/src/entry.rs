@@ -1,9 +1,9 @@
 //! How the kernel is entered and left.
 //!
-//! Entered at `myst_entry` + 16 by the `linux` target with the registers that EENTER would give: RAX = CSSA, RBX = TCS,
-//! RCX = where to go back to, GS base = control page, FS base = config region, RDI = start-up block (first thread) or
-//! 0, RSI = the thread's host area; RSP and RBP are the host's. `myst_entry` itself is EENTER's target; the `sgx` and
-//! `sim` targets are not built yet, so it stops with UD2.
+//! Entered at `myst_entry` by EENTER ([`crate::enclave`]: `sgx` and `sim` targets) and at `myst_entry` + 16 by the
+//! `linux` target, with the registers that EENTER gives: RAX = CSSA, RBX = TCS, RCX = where to go back to, GS base =
+//! control page, FS base = config region; and RDI = start-up block (first thread) or 0, RSI = the thread's host area. RSP and
+//! RBP are the host's.
 //!
 //! Three ways in: a fresh thread, the return from a host call (the control page knows that one is outstanding), and
 //! an exception (RAX > 0). Application code comes in through `myst_gate` and `myst_trap_gate` and goes back through
@@ -31,7 +31,7 @@ global_asm!(
     ".type myst_entry, @function",
     ".balign 4096",
     "myst_entry:",
-    "ud2",
+    "jmp myst_enclave_entry",
     ".balign 16",
     "myst_linux_entry:",
     "cld",
@@ -41,8 +41,10 @@ global_asm!(
     "mov gs:[{host_rbp}], rbp",
     "mov gs:[{host_return}], rcx",
     "cmp qword ptr gs:[{call_rsp}], 0",
-    "jne 3f",
+    "jne myst_call_return",
     // A fresh thread: fill the control page.
+    ".globl myst_fresh_thread",
+    "myst_fresh_thread:",
     "rdgsbase rax",
     "mov gs:[0], rax",
     "mov gs:[{area}], rsi",
@@ -61,11 +63,14 @@ global_asm!(
     "pop rdi",
     "mov dword ptr [rip + {relocated}], 1",
     "call {boot}",
+    "mov dword ptr [rip + {state}], {ready}",
     "jmp myst_return",
     "2: call {thread}",
     "jmp myst_return",
     // Return from a host call.
-    "3: mov rsp, gs:[{call_rsp}]",
+    ".globl myst_call_return",
+    "myst_call_return:",
+    "mov rsp, gs:[{call_rsp}]",
     "mov qword ptr gs:[{call_rsp}], 0",
     "mov rax, gs:[{fs_base}]",
     "wrfsbase rax",
@@ -78,6 +83,8 @@ global_asm!(
     "ret",
     ".popsection",
     relocated = sym RELOCATED,
+    state = sym crate::enclave::STATE,
+    ready = const crate::enclave::READY,
     boot = sym myst_boot,
     thread = sym myst_thread,
     host_rsp = const offset_of!(Control, host_rsp),
@@ -106,7 +113,7 @@ extern "C" {
     fn myst_system_call();
     fn myst_trap();
     fn myst_work();
-    fn myst_exception(tcs: u64) -> u64;
+    fn myst_exception() -> u64;
 }
 
 #[cfg(feature = "image")]
@@ -248,7 +255,7 @@ global_asm!(
     "movaps gs:[{xmm} + 0xe0], xmm14",
     "movaps gs:[{xmm} + 0xf0], xmm15",
     "ret",
-    // Leave for a host call; `myst_linux_entry` comes back here. extern "C" fn(reason, a, b).
+    // Leave for a host call; the entry comes back here. extern "C" fn(reason, a, b).
     ".globl myst_leave",
     ".type myst_leave, @function",
     "myst_leave:",
@@ -262,14 +269,19 @@ global_asm!(
     "rdfsbase rax",
     "mov gs:[{fs_base}], rax",
     "mov gs:[{call_rsp}], rsp",
+    "cmp dword ptr [rip + {in_enclave}], 0",
+    "jne myst_enclave_leave",
     // Leave for good: the kernel stack is given up. extern "C" fn(reason, a, b) -> !
     ".globl myst_leave_for_good",
     ".type myst_leave_for_good, @function",
     "myst_leave_for_good:",
+    "cmp dword ptr [rip + {in_enclave}], 0",
+    "jne myst_enclave_leave_for_good",
     "mov rsp, gs:[{host_rsp}]",
     "mov rbp, gs:[{host_rbp}]",
     "jmp gs:[{host_return}]",
     // An exception was raised in this thread, in application code or in a copy to or from it.
+    ".globl myst_exception_entry",
     "myst_exception_entry:",
     // A thread that has not filled its control page yet has nothing to be interrupted in: let it go on.
     "cmp qword ptr gs:[0], 0",
@@ -282,16 +294,19 @@ global_asm!(
     "push rdx",
     "push rbp",
     "push rcx",
-    "push rcx",
-    "mov rdi, rbx",
+    "push 2",
+    "popfq",
+    "sub rsp, 8",
     "call {exception}",
-    "pop rcx",
+    "add rsp, 8",
     "pop rcx",
     "pop rbp",
     "pop rsp",
     "mov rdi, rax",
     "mov rsi, gs:[{trap_error}]",
     "mov rdx, gs:[{trap_address}]",
+    "cmp dword ptr [rip + {in_enclave}], 0",
+    "jne myst_enclave_exit",
     "jmp rcx",
     rax = const reg!(rax),
     rbx = const reg!(rbx),
@@ -319,6 +334,7 @@ global_asm!(
     call_rsp = const offset_of!(Control, call_rsp),
     fs_base = const offset_of!(Control, fs_base),
     unusual_flags = const UNUSUAL_FLAGS,
+    in_enclave = sym crate::enclave::IN_ENCLAVE,
     host_rsp = const offset_of!(Control, host_rsp),
     host_rbp = const offset_of!(Control, host_rbp),
     host_return = const offset_of!(Control, host_return),

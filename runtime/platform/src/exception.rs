@@ -65,7 +65,7 @@ mod entry {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
     #[no_mangle]
-    extern "C" fn myst_exception(_tcs: u64) -> u64 {
+    extern "C" fn myst_exception() -> u64 {
         let control = this();
         let frame = control as u64 - block::THREAD_OFFSET
             + block::SSA_OFFSET
@@ -79,6 +79,8 @@ mod entry {
         };
         let raised = gpr.exitinfo & EXITINFO_VALID != 0;
         let number = (gpr.exitinfo & 0xff) as u8;
+        // Taken note of: a host that enters once more instead of resuming brings an interrupt, not the same again.
+        gpr.exitinfo = 0;
         // SAFETY: the control page belongs to this thread, which is stopped at an instruction that does not use these
         // fields (see the module comment); `pending` is atomic.
         let control = unsafe { &mut *control };

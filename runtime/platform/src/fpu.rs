@@ -7,8 +7,8 @@ use crate::control;
 /// Bytes of an area: the components of [`FEATURES`] in standard format end below this (SDM volume 1, 13.4).
 pub const AREA_SIZE: usize = 2816;
 
-/// x87, SSE, AVX, opmask, ZMM_Hi256, Hi16_ZMM.
-const FEATURES: u64 = 0xe7;
+/// x87, SSE, AVX, opmask, ZMM_Hi256, Hi16_ZMM: all that XFRM can have (the signature's mask forbids the rest).
+pub(crate) const FEATURES: u64 = 0xe7;
 
 /// An XSAVE area.
 #[derive(Clone)]

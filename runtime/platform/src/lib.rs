@@ -1,6 +1,7 @@
 //! The kernel's only unsafe code. Everything above this crate is ordinary Rust.
 //!
 //! * [`entry`]: how the enclave is entered and left; the syscall gate; the way back to application code.
+//! * [`enclave`]: what entering by EENTER and leaving by EEXIT take beyond that.
 //! * [`exception`]: what happens to a thread that faulted or was interrupted.
 //! * [`control`]: the per-thread control page, and the registers of the application kept in it.
 //! * [`host`]: host calls. Replies are hostile and checked against the request.
@@ -21,6 +22,7 @@
 extern crate alloc;
 
 pub mod control;
+pub mod enclave;
 pub mod entry;
 pub mod errno;
 pub mod exception;

@@ -188,10 +188,10 @@ pub fn is_outside(address: u64, size: u64) -> bool {
     }
 }
 
-/// The address lies in the kernel's own image.
+/// The address lies in the kernel's own image. As long as the memory map is not known, nothing else has run.
 #[cfg(feature = "image")]
 pub(crate) fn in_kernel_image(address: u64) -> bool {
-    LAYOUT.get().is_some_and(|l| l.kernel.contains(&address))
+    LAYOUT.get().is_none_or(|l| l.kernel.contains(&address))
 }
 
 impl Layout {
