@@ -19,11 +19,13 @@ from mystikos.errors import AttachError, ConfigError, OutputError
 from mystikos.formats.atomic import atomic_output
 from mystikos.formats.content import BytesContent
 from mystikos.formats.sigstruct import Sigstruct
+from mystikos.keysafety import check_debug, check_key
 from mystikos.launcher import Runtime
 from mystikos.measurement import measure as measure_enclave
 from mystikos.package import PackageWriter
 from mystikos.preflight import preflight
 from mystikos.request import DetachedSigner, SigningRequest
+from mystikos.signers import is_release_key
 
 if TYPE_CHECKING:
     from mystikos.config import Config
@@ -63,12 +65,16 @@ def build(
     *,
     runtime: Runtime | None = None,
     date: datetime.date = signature.DEFAULT_DATE,
+    allow_debug: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Built:
     """Package the application directory (or CPIO archive) ``source`` as the executable ``output``.
 
     ``output`` appears whole or not at all. ``progress`` is told how many content bytes of how many are done.
+    Raises KeyFileError for a key that everybody has, and for a release key that is to sign a debug enclave
+    unless ``allow_debug`` says that this is meant.
     """
+    _check_signer(signer, config, allow_debug)
     _refuse_inside(source, output)
     with atomic_output(output, _MODE) as file:
         return build_into(file, source, signer, config, runtime=runtime, date=date, progress=progress)
@@ -84,7 +90,7 @@ def build_into(
     date: datetime.date = signature.DEFAULT_DATE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Built:
-    """:func:`build` into an open, empty, seekable file."""
+    """:func:`build` into an open, empty, seekable file, whatever the key."""
     signature.check_modulus(signer.public_modulus())
     runtime = runtime or Runtime.load()
     _, planned, lacking = _plan(source, config, runtime)
@@ -128,14 +134,18 @@ def request(
     modulus: int | None = None,
     runtime: Runtime | None = None,
     date: datetime.date = signature.DEFAULT_DATE,
+    allow_debug: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Requested:
     """What a key that is elsewhere has to sign, so that :func:`attach` makes the package of it.
 
-    With ``modulus`` only the key of this modulus will do.
+    With ``modulus`` only the key of this modulus will do. A key that is elsewhere is a release key:
+    ``allow_debug`` as in :func:`build`.
     """
     if modulus is not None:
-        signature.check_modulus(modulus)
+        check_key(modulus)
+    if not allow_debug:
+        check_debug(config, release_key=True)
     _, planned, lacking = _plan(source, config, runtime or Runtime.load())
     hashed = {section: _Hashed(content) for section, content in planned.contents.items()}
     measurement = measure_enclave(planned.enclave, hashed, progress=_counter(planned, progress))
@@ -169,9 +179,18 @@ def attach(
     """
     signer = DetachedSigner(asked, signed, modulus)
     try:
-        return build(source, signer, config, output, runtime=runtime, date=asked.date, progress=progress)
+        return build(
+            source,
+            signer,
+            config,
+            output,
+            runtime=runtime,
+            date=asked.date,
+            allow_debug=True,  # who signed the request was told in it
+            progress=progress,
+        )
     except AttachError as error:
-        now = request(source, config, runtime=runtime, date=asked.date).request
+        now = request(source, config, runtime=runtime, date=asked.date, allow_debug=True).request
         differences = "\n".join(now.differences(asked))
         raise AttachError(error.where, f"{error.found}\n{differences}", hint=error.hint) from error
 
@@ -229,6 +248,12 @@ def _counter(planned: Layout, progress: Callable[[int, int], None] | None) -> Ca
         progress(done, total)
 
     return count
+
+
+def _check_signer(signer: Signer, config: Config, allow_debug: bool) -> None:
+    check_key(signer.public_modulus())
+    if not allow_debug:
+        check_debug(config, is_release_key(signer))
 
 
 def _refuse_inside(source: Path, output: Path) -> None:

@@ -25,6 +25,7 @@ STAGES = [
     "measurement",
     "signers",
     "signature",
+    "keysafety",
     "request",
     "package",
 ]

@@ -125,6 +125,15 @@ def test_a_public_key_for_pss_is_refused(tmp_path: Path) -> None:
         load_public_modulus(tmp_path / "public.pem")
 
 
+def test_a_key_for_pss_is_refused_with_text_before_it(tmp_path: Path) -> None:
+    pss = subprocess.run(["openssl", *WRONG_KEYS["RSASSA-PSS"][0]], check=True, capture_output=True).stdout
+    (tmp_path / "k.pem").write_bytes(b"# mystikos: release key\n" + pss)
+    (tmp_path / "k.pem").chmod(0o600)
+
+    with pytest.raises(KeyFileError, match="for RSASSA-PSS only"):
+        PemSigner.load(tmp_path / "k.pem", None)
+
+
 def test_what_is_no_private_key_is_refused(key: Path, tmp_path: Path) -> None:
     pem = key.read_bytes()
     openssl("rsa", "-in", key, "-pubout", "-out", tmp_path / "public.pem")

@@ -8,9 +8,10 @@ import pytest
 from tests.support import packages
 from tests.support.packages import PackageForge
 
-from mystikos import _abi, verification
+from mystikos import _abi
 from mystikos.formats.descriptor import Kind, Section
 from mystikos.package import unpack
+from mystikos.signers import PUBLISHED_KEYS
 from mystikos.verification import Report, verify
 
 
@@ -67,7 +68,7 @@ def test_a_signature_taken_from_another_package_fails(package: Path, tmp_path: P
 def test_a_published_key_is_no_signer(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unpacked = unpack(package)
     mrsigner = verify(unpacked).mrsigner
-    monkeypatch.setitem(verification.PUBLISHED_KEYS, mrsigner, "a test")
+    monkeypatch.setitem(PUBLISHED_KEYS, mrsigner, "a test")
     assert failed(verify(unpacked)) == ["signer"]
 
 

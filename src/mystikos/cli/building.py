@@ -21,6 +21,10 @@ date_option = click.option(
     "--date", "date", metavar="YYYY-MM-DD", help="Date of the signature.  [default: 1980-01-01]"
 )
 
+allow_debug_option = click.option(
+    "--allow-debug", is_flag=True, help="Let a release key sign a package with Debug, which hosts can read."
+)
+
 
 def load_config(path: Path) -> Config:
     """The config; what weakens security is warned of."""

@@ -8,6 +8,7 @@ import click
 
 from mystikos import pipeline
 from mystikos.cli.building import (
+    allow_debug_option,
     date_option,
     load_config,
     progress_bar,
@@ -28,9 +29,16 @@ _PATH = click.Path(path_type=Path, readable=False)
 @click.option("-o", "--outfile", type=_PATH, default="request.json", show_default=True, help="The request.")
 @click.option("--pubkey", type=_PATH, help="Ask this key to sign (public, PEM form), and no other.")
 @date_option
+@allow_debug_option
 @json_option
 def command(
-    appdir: Path, config_file: Path, outfile: Path, pubkey: Path | None, date: str | None, as_json: bool
+    appdir: Path,
+    config_file: Path,
+    outfile: Path,
+    pubkey: Path | None,
+    date: str | None,
+    allow_debug: bool,
+    as_json: bool,
 ) -> None:
     """Measure APPDIR with CONFIG and write a signing request: 256 bytes to sign, and what they mean.
 
@@ -42,7 +50,9 @@ def command(
     refuse_inputs(outfile, appdir, config_file, *([pubkey] if pubkey else []))
 
     with progress_bar() as progress:
-        asked = pipeline.request(appdir, config, modulus=modulus, date=signed_on, progress=progress)
+        asked = pipeline.request(
+            appdir, config, modulus=modulus, date=signed_on, allow_debug=allow_debug, progress=progress
+        )
     with atomic_output(outfile) as file:
         file.write(asked.request.encode())
     warn_of_lacking(appdir, asked.lacking)

@@ -14,13 +14,20 @@ from mystikos.cli.keys import given_passphrase, passphrase_options
 @click.argument("path", metavar="PRIVATE.PEM", type=click.Path(readable=False))
 @click.option("--force", is_flag=True, help="Replace an existing file; the key in it is lost.")
 @click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key with it.")
+@click.option("--release", is_flag=True, help="Mark it as a key for releases, as an encrypted one is.")
 @passphrase_options
 def command(
-    path: str, force: bool, encrypt: bool, passphrase_env: str | None, passphrase_fd: int | None
+    path: str,
+    force: bool,
+    encrypt: bool,
+    release: bool,
+    passphrase_env: str | None,
+    passphrase_fd: int | None,
 ) -> None:
     """Make a signing key, RSA-3072 with exponent 3, in a new file that only you can read.
 
-    Keep it: who has the key is the signer, and another key is another signer (MRSIGNER).
+    Keep it: who has the key is the signer, and another key is another signer (MRSIGNER). A key for releases
+    signs no debug package unless it is told so (--allow-debug).
     """
     from mystikos.signature import mrsigner
     from mystikos.signers import keygen
@@ -31,7 +38,7 @@ def command(
     if passphrase == b"":
         raise click.UsageError("the passphrase is empty")
 
-    signer = keygen(path, passphrase, force=force)
+    signer = keygen(path, passphrase, force=force, release=release)
     click.echo(f"{render.display(path)}: new key, MRSIGNER {mrsigner(signer.public_modulus()).hex()}")
 
 

@@ -8,6 +8,7 @@ import click
 
 from mystikos import pipeline
 from mystikos.cli.building import (
+    allow_debug_option,
     date_option,
     default_output,
     load_config,
@@ -28,6 +29,7 @@ _PATH = click.Path(path_type=Path, readable=False)
 @date_option
 @click.option("--pubkey", multiple=True, type=_PATH, help="Trust disk images signed by this public key.")
 @click.option("--roothash", multiple=True, type=_PATH, help="Trust the disk image with this root hash.")
+@allow_debug_option
 @signing_options
 def command(
     files: tuple[Path, ...],
@@ -35,6 +37,7 @@ def command(
     date: str | None,
     pubkey: tuple[Path, ...],
     roothash: tuple[Path, ...],
+    allow_debug: bool,
     signing: Signing,
 ) -> None:
     """Package APPDIR, a directory or CPIO archive, as one executable for SGX that is signed with KEY.
@@ -57,7 +60,9 @@ def command(
     refuse_inputs(output, appdir, config_file, *([key] if key else []))
 
     with progress_bar() as progress:
-        built = pipeline.build(appdir, signer, config, output, date=signed_on, progress=progress)
+        built = pipeline.build(
+            appdir, signer, config, output, date=signed_on, allow_debug=allow_debug, progress=progress
+        )
     warn_of_lacking(appdir, built.lacking)
     click.echo(f"{display(output)}: new package, MRENCLAVE {built.sigstruct.enclave_hash.hex()}")
 

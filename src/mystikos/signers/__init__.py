@@ -14,18 +14,21 @@ None of them is trusted: ``signature.sign`` checks what they return with their p
 384
 """
 
-from mystikos.signers.base import EXPONENT, KEY_BITS, KEY_BYTES, MAKE_A_KEY, Signer
+from mystikos.signers.base import EXPONENT, KEY_BITS, KEY_BYTES, MAKE_A_KEY, Signer, is_release_key
 from mystikos.signers.pem import Passphrase, PemSigner, keygen
 from mystikos.signers.public import load_public_modulus
+from mystikos.signers.published import PUBLISHED_KEYS
 
 __all__ = [
     "EXPONENT",
     "KEY_BITS",
     "KEY_BYTES",
     "MAKE_A_KEY",
+    "PUBLISHED_KEYS",
     "Passphrase",
     "PemSigner",
     "Signer",
+    "is_release_key",
     "keygen",
     "load_public_modulus",
 ]

@@ -36,6 +36,15 @@ class Signer(Protocol):
         """RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2) over ``message``: 384 bytes, big-endian."""
 
 
+def is_release_key(signer: Signer) -> bool:
+    """Whether a signer's key is one for releases, which signs no debug enclave unless told so.
+
+    A key that is kept away from this machine's files is one. A signer that knows better tells it by an
+    attribute ``release_key``.
+    """
+    return bool(getattr(signer, "release_key", True))
+
+
 def decode_signature(data: bytes) -> bytes | None:
     """The 384 bytes of a signature in any of its FORMS, which differ in length; None for anything else."""
     if len(data) == KEY_BYTES:
@@ -55,7 +64,9 @@ def is_pss(pem: bytes) -> bool:
 
     Libraries load such a key as any RSA key, but SIGSTRUCT is signed with PKCS#1 v1.5, which it is not for.
     """
-    body = b"".join(line for line in pem.splitlines() if not line.startswith(b"-----"))
+    begin = pem.find(b"-----BEGIN ")  # other text may stand before (RFC 7468 §2)
+    lines = pem[max(begin, 0) :].splitlines()
+    body = b"".join(line for line in lines if not line.startswith(b"-----"))
     try:
         head = base64.b64decode(body[:128])
     except binascii.Error:

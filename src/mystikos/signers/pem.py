@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +24,19 @@ from mystikos.signers.base import A_KEY, EXPONENT, KEY_BITS, MAKE_A_KEY, PSS_KEY
 
 _LARGEST_FILE = 64 * 1024  # bytes; a PEM file of this kind of key has about 2.5 KB
 
+# A line of text before the key, which readers of PEM skip (RFC 7468 §2).
+_RELEASE_MARK = b"# mystikos: release key\n"
+_RELEASE_LINE = re.compile(rb"^[ \t]*#[ \t]*mystikos:[ \t]*release key\s*$", re.MULTILINE | re.IGNORECASE)
+
 Passphrase = bytes | Callable[[], bytes] | None
 
 
 class PemSigner:
-    """A private key from a PEM file."""
+    """A private key from a PEM file; ``release_key`` tells whether it is one for releases."""
 
-    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+    def __init__(self, key: rsa.RSAPrivateKey, *, release_key: bool = False) -> None:
         self._key = key
+        self.release_key = release_key
 
     @classmethod
     def load(cls, path: str | Path, passphrase: Passphrase) -> PemSigner:
@@ -46,7 +52,7 @@ class PemSigner:
         key = _checked(_decode(pem, passphrase, where), where)
         if is_pss(pem):
             raise KeyFileError(where, PSS_KEY, expected=A_KEY, hint=MAKE_A_KEY)
-        return cls(key)
+        return cls(key, release_key=_is_encrypted(pem) or _is_marked(pem))
 
     def public_modulus(self) -> int:
         return self._key.public_key().public_numbers().n
@@ -55,8 +61,13 @@ class PemSigner:
         return self._key.sign(message, padding.PKCS1v15(), hashes.SHA256())
 
 
-def keygen(path: str | Path, passphrase: bytes | None = None, *, force: bool = False) -> PemSigner:
-    """Make a key and write it as PKCS#8 PEM with mode 0600; an existing file is kept unless ``force``."""
+def keygen(
+    path: str | Path, passphrase: bytes | None = None, *, force: bool = False, release: bool = False
+) -> PemSigner:
+    """Make a key and write it as PKCS#8 PEM with mode 0600; an existing file is kept unless ``force``.
+
+    ``release`` marks it as one for releases, which an encrypted key is in any case.
+    """
     if not force and os.path.lexists(path):
         raise KeyFileError(
             str(path),
@@ -69,12 +80,14 @@ def keygen(path: str | Path, passphrase: bytes | None = None, *, force: bool = F
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    if release:
+        pem = _RELEASE_MARK + pem
     if force:
         with atomic_output(Path(path), 0o600) as file:
             file.write(pem)
     else:
         write_new(Path(path), pem, 0o600)
-    return PemSigner(key)
+    return PemSigner(key, release_key=release or passphrase is not None)
 
 
 def _read_private_file(where: str) -> bytes:
@@ -110,6 +123,10 @@ def _check_mode(mode: int, where: str) -> None:
 def _is_encrypted(pem: bytes) -> bool:
     """PKCS#8 says it in its label, PKCS#1 in a header (RFC 1421)."""
     return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
+
+
+def _is_marked(pem: bytes) -> bool:
+    return _RELEASE_LINE.search(pem, 0, max(pem.find(b"-----BEGIN "), 0)) is not None
 
 
 def _decode(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKeyTypes:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 from mystikos.errors import MystError, SignerError
-from mystikos.signers.base import Signer
+from mystikos.signers.base import Signer, is_release_key
 
 GROUP = "mystikos.signers"
 
@@ -28,6 +28,10 @@ class PluginSigner:
 
     name: str
     signer: Signer
+
+    @property
+    def release_key(self) -> bool:
+        return _call(self.name, lambda: is_release_key(self.signer)) is True
 
     def public_modulus(self) -> int:
         modulus = _call(self.name, self.signer.public_modulus)
