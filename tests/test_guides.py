@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDES = ("measure", "diff", "extract")
+GUIDES = ("measure", "diff", "extract", "doctor")
 
 START = """\
 myst collect /bin/true -o appdir
@@ -64,11 +64,15 @@ def test_every_command_and_every_example_runs(prepared: Path, guide: str) -> Non
         done = run(
             prepared, ["bash", "-u", "-c", command] if command in indented(guide) else _strict(command)
         )
-        no = 1 if command.startswith("myst diff hello") else 0
-        assert done.returncode == no, f"{command}\n{done.stderr}"
+        assert done.returncode in _expected(command), f"{command}\n{done.stderr}"
     for example in blocks(guide, "python"):
         done = run(prepared, [sys.executable, "-c", example])
         assert done.returncode == 0, f"{example}\n{done.stderr}"
+
+
+def _expected(command: str) -> set[int]:
+    """The exit codes that may come of it: what a machine can do is its own affair."""
+    return {"myst diff hello-1.0 hello-1.1": {1}, "myst doctor": {0, 1}}.get(command, {0})
 
 
 def _strict(block: str) -> list[str]:

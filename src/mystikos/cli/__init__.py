@@ -36,10 +36,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "measure": ("measure", "tell what a package would measure, and what it costs, without a key"),
     "diff": ("diff", "tell why two packages measure differently"),
     "extract": ("extract", "write the parts of a package as files"),
+    "doctor": ("doctor", "tell where packages can run on this machine, and what is missing"),
     "exec-linux": ("exec_linux", "run a program of an application directory in a plain Linux process"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
     "excpio": ("excpio", "unpack a root file system image into a directory"),
     "schema": ("schema", "print the JSON Schema of the config, for editors"),
+    "fsgsbase": ("fsgsbase", "tell whether the FSGSBASE instructions work"),
 }
 
 # other names of a verb, for people who come from the original commands
