@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDES = ("measure", "diff", "extract", "doctor")
+GUIDES = ("measure", "diff", "extract", "doctor", "exec")
 
 START = """\
 myst collect /bin/true -o appdir

@@ -1,7 +1,7 @@
 """The development signer. Its private key stands below for everybody to read, so what it signs has no signer.
 
-``myst exec-linux`` signs its throw-away packages with it, and ``myst verify`` refuses every package that
-carries it. Why one fixed key: docs/design/decisions/0004-development-key.md.
+``myst exec-linux`` and ``exec-sgx`` sign their throw-away packages with it, and ``myst verify`` refuses
+every package that carries it. Why one fixed key: docs/design/decisions/0004-development-key.md.
 
 >>> signer().public_modulus().bit_length()
 3072

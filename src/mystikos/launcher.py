@@ -14,7 +14,10 @@ from typing import Literal, NoReturn
 
 from mystikos.errors import RuntimeMissingError
 
-__all__ = ["Runtime", "execute"]
+__all__ = ["Runtime", "Target", "execute"]
+
+Target = Literal["sgx", "sim", "linux"]
+"""How a package runs: MYST_TARGET."""
 
 _DIRECTORY = Path(__file__).with_name("_runtime")
 
@@ -37,9 +40,7 @@ class Runtime:
         )
 
 
-def execute(
-    package: int, arguments: Sequence[str | bytes], *, target: Literal["sgx", "sim", "linux"]
-) -> NoReturn:
+def execute(package: int, arguments: Sequence[str | bytes], *, target: Target) -> NoReturn:
     """Become the package that ``package`` is an open descriptor of; ``arguments`` begin with its argv[0]."""
     try:
         os.execve(package, tuple(arguments), {**os.environ, "MYST_TARGET": target})

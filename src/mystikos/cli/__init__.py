@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "tell why two packages measure differently"),
     "extract": ("extract", "write the parts of a package as files"),
     "doctor": ("doctor", "tell where packages can run on this machine, and what is missing"),
+    "exec-sgx": ("exec_sgx", "run a program of an application directory in an enclave"),
     "exec-linux": ("exec_linux", "run a program of an application directory in a plain Linux process"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
     "excpio": ("excpio", "unpack a root file system image into a directory"),
@@ -45,7 +46,12 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 # other names of a verb, for people who come from the original commands
-ALIASES: dict[str, str] = {"package": "package-sgx", "dump": "inspect", "dump-sgx": "inspect"}
+ALIASES: dict[str, str] = {
+    "package": "package-sgx",
+    "dump": "inspect",
+    "dump-sgx": "inspect",
+    "exec": "exec-sgx",
+}
 
 
 class _VerbGroup(click.Group):

@@ -2,164 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
-
 import click
 
-from mystikos import config as configs
-from mystikos import development, launcher, pipeline
-from mystikos.config import Config
-from mystikos.errors import ConfigError
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-_PATH = click.Path(path_type=Path, readable=False)
+from mystikos.cli.executing import SETTINGS, Execution, execution_options
 
 
-@dataclass(frozen=True)
-class _Option:
-    """An option that becomes an argument of the launcher, or a setting of the config."""
-
-    name: str
-    help: str
-    key: str = ""  # of the config; empty: the launcher's
-    flag: bool = False
-    metavar: str | None = None
-
-    @property
-    def parameter(self) -> str:
-        return self.name.removeprefix("--").replace("-", "_")
-
-
-_OPTIONS = (
-    _Option("--strace", "Trace system calls.", flag=True),
-    _Option("--strace-failing", "Trace system calls that fail.", flag=True),
-    _Option("--strace-filter", "Trace only these system calls.", metavar="NAME[:NAME…]"),
-    _Option("--strace-exclude-filter", "Trace all but these system calls.", metavar="NAME[:NAME…]"),
-    _Option("--strace-filter-tid", "Trace only this thread.", metavar="TID"),
-    _Option("--strace-filter-pid", "Trace only this process.", metavar="PID"),
-    _Option(
-        "--trace-errors", "Tell which calls fail, where they are made, and the kernel's limits.", flag=True
-    ),
-    _Option("--perf", "Print counts and times of system calls at the end.", flag=True),
-    _Option("--max-affinity-cpus", "How many processors the program sees.", metavar="N"),
-    _Option("--host-to-enc-uid-map", "Pairs of host and program user IDs.", metavar="HOST:ENC[,…]"),
-    _Option("--host-to-enc-gid-map", "Pairs of host and program group IDs.", metavar="HOST:ENC[,…]"),
-    _Option("--memory-size", "Memory for the program, with k, m or g.", "MemorySize", metavar="SIZE"),
-    _Option("--main-stack-size", "Stack of the first thread.", "MainStackSize", metavar="SIZE"),
-    _Option("--thread-stack-size", "Stack of every further thread.", "ThreadStackSize", metavar="SIZE"),
-    _Option("--nobrk", "Let brk(2) fail.", "NoBrk", flag=True),
-    _Option("--exec-stack", "Make stacks executable.", "ExecStack", flag=True),
-    _Option("--host-uds", "Let the program connect to host sockets.", "HostUDS", flag=True),
-    _Option("--fork-mode", "none, pseudo or pseudo_wait_for_exit_exec.", "ForkMode", metavar="MODE"),
-    _Option(
-        "--unhandled-syscall-enosys",
-        "Answer unknown system calls with ENOSYS.",
-        "UnhandledSyscallEnosys",
-        flag=True,
-    ),
-)
-
-
-def _all_options(command: _Function) -> _Function:
-    for option in reversed(_OPTIONS):
-        command = click.option(
-            option.name,
-            option.parameter,
-            is_flag=option.flag,
-            default=None if not option.flag else False,
-            metavar=option.metavar,
-            help=option.help,
-        )(command)
-    return command
-
-
-@click.command("exec-linux", context_settings={"allow_interspersed_args": False})
-@click.argument("rootfs", type=_PATH)
-@click.argument("program", required=False)
-@click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "--app-config-path",
-    type=_PATH,
-    help="Take the settings from this config; its ApplicationPath and ApplicationParameters win over "
-    "PROGRAM and ARGS.",
-)
-@click.option("--mount", multiple=True, metavar="SOURCE=TARGET", help="Mount a host directory or image.")
-@_all_options
-def command(
-    rootfs: Path,
-    program: str | None,
-    args: tuple[str, ...],
-    app_config_path: Path | None,
-    mount: tuple[str, ...],
-    **options: Any,
-) -> None:
+@click.command("exec-linux", context_settings=SETTINGS)
+@execution_options
+def command(execution: Execution) -> None:
     """Run PROGRAM, a path in ROOTFS (a directory or a CPIO archive), in a plain Linux process.
 
     For development: full speed and traces, no isolation. Nothing is written to disk, and the exit code is
     the program's.
     """
-    if mount:
-        raise click.UsageError("--mount is not built yet: put the files into the root file system")
-    if program is None and app_config_path is None:
-        raise click.UsageError("got no program, expected its path in the root file system")
-
-    given = {
-        option: value for option in _OPTIONS if (value := options[option.parameter]) not in (None, False)
-    }
-    settings = {option.key: value for option, value in given.items() if option.key}
-    config = _config(program, app_config_path, settings)
-    arguments = [*_launcher_arguments(given), "--", *args]
-
-    package = _package(rootfs, config)
-    sys.stdout.flush()
-    launcher.execute(package, [config.application_path, *arguments], target="linux")
-
-
-def _config(program: str | None, path: Path | None, settings: dict[str, Any]) -> Config:
-    """The settings of one run; options that are given win over a config file."""
-    if path is None:
-        settings = {
-            "ApplicationPath": "/" + (program or "").lstrip("/"),
-            "HostApplicationParameters": True,
-            **settings,
-        }
-        return _parsed(settings)
-    config = configs.load(path)
-    sizes = {"MemorySize": config.memory_size, "MainStackSize": config.main_stack_size}
-    options = _parsed({"ApplicationPath": "/any", **sizes, **settings})
-    changes = {row.attribute: getattr(options, row.attribute) for row in configs.KEYS if row.name in settings}
-    return replace(config, debug=True, **changes)
-
-
-def _parsed(settings: dict[str, Any]) -> Config:
-    """A config of these settings; what is wrong with them is told by option."""
-    names = {option.key: option.name for option in _OPTIONS}
-    try:
-        config = configs.parse(json.dumps({"Debug": True, **settings}).encode(), "command line")
-    except ConfigError as exc:
-        problem = exc.problems[0]
-        expected = f", expected {problem.expected}" if problem.expected else ""
-        name = names.get(problem.subject, "the program")
-        raise click.UsageError(f"{name}: {problem.found}{expected}") from exc
-    return replace(config, places={})  # lines and columns of that text would tell nobody anything
-
-
-def _launcher_arguments(given: dict[_Option, Any]) -> Iterator[str]:
-    for option, value in given.items():
-        if not option.key:
-            yield option.name if option.flag else f"{option.name}={value}"
-
-
-def _package(rootfs: Path, config: Config) -> int:
-    """A descriptor of the package, which exists nowhere but in memory."""
-    descriptor = os.memfd_create("myst-exec-linux", os.MFD_CLOEXEC)
-    with open(descriptor, "w+b", closefd=False) as file:
-        pipeline.build_into(file, rootfs, development.signer(), config)
-    return descriptor
+    execution.start("linux")
