@@ -1,13 +1,15 @@
 //! From the first entry to the application's first instruction.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use mystikos_platform::exception::Trap;
-use mystikos_platform::host::{self, Start};
-use mystikos_platform::{control, memory, Kernel};
+use mystikos_platform::start::Start;
+use mystikos_platform::{control, enclave, host, memory, Kernel};
 
 use crate::config::{self, Config};
-use crate::{fs, loader, mm, process, signal, syscall};
+use crate::process::Thread;
+use crate::{fs, loader, mm, process, signal, syscall, Errno, Result};
 
 /// The kernel, as the platform calls it.
 pub struct MystKernel;
@@ -22,9 +24,7 @@ impl Kernel for MystKernel {
         fs::init(layout.rootfs());
         let thread = process::init(&start, config);
 
-        let arguments = arguments(&start, config);
-        let environment = environment(&start, config);
-        if let Err(error) = loader::start_application(&thread, arguments, environment) {
+        if let Err(error) = start_application(&thread, &start, config) {
             fail(&config.application_path, error);
         }
     }
@@ -46,8 +46,14 @@ impl Kernel for MystKernel {
     }
 }
 
+fn start_application(thread: &Arc<Thread>, start: &Start, config: &Config) -> Result<()> {
+    let arguments = arguments(start, config)?;
+    let environment = environment(start, config)?;
+    loader::start_application(thread, arguments, environment)
+}
+
 /// Ends the program when the application cannot be started, as a shell would say it.
-fn fail(path: &[u8], error: crate::Errno) -> ! {
+fn fail(path: &[u8], error: Errno) -> ! {
     let text = alloc::format!(
         "myst: {}: cannot be started: {}\n",
         alloc::string::String::from_utf8_lossy(path),
@@ -58,10 +64,12 @@ fn fail(path: &[u8], error: crate::Errno) -> ! {
 }
 
 /// argv: ApplicationPath, then the host's arguments or the config's.
-fn arguments(start: &Start, config: &Config) -> Vec<Vec<u8>> {
+fn arguments(start: &Start, config: &Config) -> Result<Vec<Vec<u8>>> {
     let mut arguments = alloc::vec![config.application_path.clone()];
     if config.host_application_parameters {
-        arguments.extend(start.strings(start.head().args).map(<[u8]>::to_vec));
+        for argument in start.strings(start.head().args) {
+            add(&mut arguments, argument)?;
+        }
     } else {
         if start.head().args.size != 0 {
             host::log(
@@ -70,11 +78,11 @@ fn arguments(start: &Start, config: &Config) -> Vec<Vec<u8>> {
         }
         arguments.extend(config.application_parameters.iter().cloned());
     }
-    arguments
+    Ok(arguments)
 }
 
 /// The signed environment, then those host variables that are allowed in and not signed, then MYST_TARGET.
-fn environment(start: &Start, config: &Config) -> Vec<Vec<u8>> {
+fn environment(start: &Start, config: &Config) -> Result<Vec<Vec<u8>>> {
     let mut environment = config.environment_variables.clone();
     for entry in start.strings(start.head().env) {
         let allowed = config
@@ -83,12 +91,31 @@ fn environment(start: &Start, config: &Config) -> Vec<Vec<u8>> {
             .any(|n| n == name(entry));
         let known = environment.iter().any(|e| name(e) == name(entry));
         if allowed && !known && entry.contains(&b'=') {
-            environment.push(entry.to_vec());
+            add(&mut environment, entry)?;
         }
     }
     environment.retain(|e| name(e) != b"MYST_TARGET");
-    environment.push(b"MYST_TARGET=linux".to_vec());
-    environment
+    environment.push(target().to_vec());
+    Ok(environment)
+}
+
+/// Adds a string of the host's; how many there are and how long is the host's choice, so memory may not suffice.
+fn add(strings: &mut Vec<Vec<u8>>, string: &[u8]) -> Result<()> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(string.len())
+        .and_then(|()| strings.try_reserve(1))
+        .map_err(|_| Errno::ENOMEM)?;
+    copy.extend_from_slice(string);
+    strings.push(copy);
+    Ok(())
+}
+
+/// An enclave cannot tell a processor from its simulation.
+fn target() -> &'static [u8] {
+    match enclave::in_enclave() {
+        true => b"MYST_TARGET=sgx",
+        false => b"MYST_TARGET=linux",
+    }
 }
 
 fn name(entry: &[u8]) -> &[u8] {

@@ -1,72 +1,77 @@
 //! Host calls: the one way to ask the world outside for something.
 //!
-//! Request and reply go through the thread's host area in untrusted memory. Everything is copied once and then checked
-//! against what was asked; an answer that cannot be true is EIO (or stops the kernel where there is no way on).
+//! Request and reply go through the thread's host area in untrusted memory ([`crate::untrusted`]). Everything is copied
+//! once and then checked against what was asked; an answer that cannot be true is EIO (or stops the kernel where there is
+//! no way on).
 
-use alloc::vec::Vec;
 use core::fmt::Write;
 use core::mem::size_of;
 
+use linux_raw_sys::general as raw;
 use mystikos_abi::hostcall::{
-    exit, nr, HostArea, HostSpan, HostStart, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE,
-    HOST_ABI_VERSION, INTERRUPTED_OFFSET, START_SIZE_MAX,
+    exit, nr, HostArea, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::control::{self, this};
-use crate::{entry, memory, Errno};
+use crate::untrusted::{Outside, WORD};
+use crate::{clock, entry, Errno};
 
 pub use mystikos_abi::hostcall::start as start_flags;
 
-/// The calling thread's host area; stops the kernel when the host gave one that is not wholly outside the enclave.
-fn area() -> *mut HostArea {
+/// The calling thread's host area, unless the host gave one that is not wholly outside the enclave.
+fn find_area() -> Option<Outside> {
     // SAFETY: only the owning thread touches the field.
     let address = unsafe { (*this()).area };
-    assert!(
-        address.is_multiple_of(16) && memory::is_outside(address, AREA_SIZE as u64),
-        "the host area is not outside the enclave"
-    );
-    address as *mut HostArea
+    Outside::new(address, AREA_SIZE)
 }
 
-fn buffer() -> *mut u8 {
-    (area() as usize + BUFFER_OFFSET) as *mut u8
+/// As [`find_area`], but stops the kernel.
+fn area() -> Outside {
+    find_area().expect("the host area is not outside the enclave")
 }
 
 fn put(bytes: &[u8]) {
     assert!(bytes.len() <= BUFFER_SIZE);
-    // SAFETY: the buffer lies outside the enclave (checked) and has BUFFER_SIZE bytes.
-    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer(), bytes.len()) }
+    area().write(BUFFER_OFFSET, bytes);
 }
 
 fn get(bytes: &mut [u8]) {
     assert!(bytes.len() <= BUFFER_SIZE);
-    // SAFETY: as in `put`.
-    unsafe { core::ptr::copy_nonoverlapping(buffer(), bytes.as_mut_ptr(), bytes.len()) }
+    area().read(BUFFER_OFFSET, bytes);
 }
 
 /// One host call; the reply's arguments are copied out with the result.
 fn call_full(number: u64, args: [u64; 6]) -> Result<(u64, [u64; 6]), Errno> {
     let area = area();
-    let request = HostArea {
+    let mut request_and_reply = HostArea {
         nr: number,
         args,
         result: 0,
     };
-    let interrupted = (area as usize + INTERRUPTED_OFFSET) as *mut u32;
-    // SAFETY: the area lies outside the enclave (checked) and is aligned; volatile, because the host changes it.
-    let (reply, interrupted) = unsafe {
-        interrupted.write_volatile(0);
-        area.write_volatile(request);
-        entry::leave(exit::HOST_CALL, 0, 0);
-        (area.read_volatile(), interrupted.read_volatile())
-    };
-    if interrupted != 0 {
+    let mut interrupted = [0; WORD];
+    area.write(INTERRUPTED_OFFSET, &interrupted);
+    area.write(0, request_and_reply.as_bytes());
+    entry::leave(exit::HOST_CALL, 0, 0);
+    area.read(0, request_and_reply.as_mut_bytes());
+    area.read(INTERRUPTED_OFFSET, &mut interrupted);
+    // The host knows a word of four bytes; the rest of the eight stays zero.
+    if interrupted[..size_of::<u32>()] != [0; size_of::<u32>()] {
         control::set_own_pending();
     }
-    match reply.result {
-        result if result < 0 => Err(Errno::from_raw(result.saturating_neg())),
-        result => Ok((result as u64, reply.args)),
+    result_of(request_and_reply.result).map(|result| (result, request_and_reply.args))
+}
+
+/// Highest errno that a system call gives to a program (EHWPOISON); what follows are Linux's own notes to itself.
+const ERRNO_MAX: i64 = 133;
+
+/// What a result says: a number, or an error. The kernel's own codes above [`ERRNO_MAX`], such as those for calls that are
+/// made again, are not the host's to use.
+fn result_of(result: i64) -> Result<u64, Errno> {
+    match result {
+        0.. => Ok(result as u64),
+        _ if result >= -ERRNO_MAX => Err(Errno::from_raw(-result)),
+        _ => Err(Errno::EIO),
     }
 }
 
@@ -123,25 +128,31 @@ pub struct PollFd {
     pub revents: i16,
 }
 
+/// Standard streams that [`poll`] can wait for at once.
+const POLL_MAX: usize = 16;
+
 /// Waits for standard streams, at most `timeout_ns` (`None`: for ever). EINTR when the thread was woken.
 pub fn poll(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<usize, Errno> {
+    let mut replied = [PollFd::default(); POLL_MAX];
+    let replied = replied.get_mut(..fds.len()).ok_or(Errno::EINVAL)?;
     put(fds.as_bytes());
     let timeout = timeout_ns.map_or(-1, |ns| ns.min(i64::MAX as u64) as i64);
-    let n = expect_at_most(
+    expect_at_most(
         call(nr::POLL, &[fds.len() as u64, timeout as u64]),
         fds.len(),
     )?;
-    let asked: Vec<PollFd> = fds.to_vec();
-    get(fds.as_mut_bytes());
-    // Only `revents` is the host's to say, and only what was asked for or what poll(2) always reports.
-    for (fd, asked) in fds.iter_mut().zip(&asked) {
-        const ALWAYS: i16 = 0x8 | 0x10 | 0x20;
-        *fd = PollFd {
-            revents: fd.revents & (asked.events | ALWAYS),
-            ..*asked
-        };
+    get(replied.as_mut_bytes());
+    Ok(take_events(fds, replied))
+}
+
+/// Takes what the host says of events: only `revents`, and of them only what was asked for or what poll(2) always
+/// reports. Returns how many have some.
+fn take_events(fds: &mut [PollFd], replied: &[PollFd]) -> usize {
+    const ALWAYS: i16 = (raw::POLLERR | raw::POLLHUP | raw::POLLNVAL) as i16;
+    for (fd, replied) in fds.iter_mut().zip(replied) {
+        fd.revents = replied.revents & (fd.events | ALWAYS);
     }
-    Ok(n)
+    fds.iter().filter(|fd| fd.revents != 0).count()
 }
 
 /// Sleeps until [`wake`]d, at most `timeout_ns`. May wake for no reason.
@@ -181,22 +192,26 @@ pub fn create_thread(slot: usize) -> Result<(), Errno> {
     expect_zero(call(nr::THREAD_CREATE, &[slot as u64]))
 }
 
-fn time_of(number: u64, clock: u32) -> Result<(i64, u32), Errno> {
-    let (result, args) = call_full(number, [clock as u64, 0, 0, 0, 0, 0])?;
-    match (result, u32::try_from(args[1])) {
-        (0, Ok(nanoseconds)) if nanoseconds < 1_000_000_000 => Ok((args[0] as i64, nanoseconds)),
+/// Nanoseconds of a clock. One that cannot be set never goes backwards, whatever the host says; that of a thread's CPU
+/// time is for the caller to keep from it.
+pub fn clock_gettime(clock: u32) -> Result<u64, Errno> {
+    match call_full(nr::CLOCK_GETTIME, [clock as u64, 0, 0, 0, 0, 0])? {
+        (0, [seconds, nanoseconds, ..]) => clock::checked(clock, seconds, nanoseconds),
         _ => Err(Errno::EIO),
     }
 }
 
-/// Seconds and nanoseconds of a clock.
-pub fn clock_gettime(clock: u32) -> Result<(i64, u32), Errno> {
-    time_of(nr::CLOCK_GETTIME, clock)
+/// The latest time that [`clock_gettime`] gave of a clock that cannot be set.
+pub fn latest(clock: u32) -> u64 {
+    clock::latest(clock)
 }
 
-/// Resolution of a clock.
-pub fn clock_getres(clock: u32) -> Result<(i64, u32), Errno> {
-    time_of(nr::CLOCK_GETRES, clock)
+/// Resolution of a clock in nanoseconds.
+pub fn clock_getres(clock: u32) -> Result<u64, Errno> {
+    match call_full(nr::CLOCK_GETRES, [clock as u64, 0, 0, 0, 0, 0])? {
+        (0, [seconds, nanoseconds, ..]) => clock::resolution(seconds, nanoseconds),
+        _ => Err(Errno::EIO),
+    }
 }
 
 /// Sets the page permissions (PROT_*) of user memory.
@@ -209,7 +224,7 @@ pub fn protect_to_fill(address: u64, size: u64, prot: u32) -> Result<(), Errno> 
     expect_zero(call(nr::PROTECT, &[address, size, prot as u64, 1]))
 }
 
-/// Forgets the content of user memory (only where [`start_flags::ZERO_PAGES`] holds).
+/// Forgets the content of user memory (only where [`start_flags::ZERO_PAGES`] holds, which is never in an enclave).
 pub fn discard(address: u64, size: u64) -> Result<(), Errno> {
     expect_zero(call(nr::DISCARD, &[address, size]))
 }
@@ -245,16 +260,16 @@ pub fn take_signals() -> u64 {
 }
 
 /// A terminal ioctl on a standard stream; `argument` goes in and comes back.
-pub fn ioctl(fd: u32, request: u32, argument: &mut [u8]) -> Result<u64, Errno> {
+pub fn ioctl(fd: u32, request: u32, argument: &mut [u8]) -> Result<(), Errno> {
     put(argument);
     let args = [fd as u64, request as u64, argument.len() as u64];
-    let result = call(nr::IOCTL, &args)?;
+    expect_zero(call(nr::IOCTL, &args))?;
     get(argument);
-    Ok(result)
+    Ok(())
 }
 
 /// What `fstat` tells of a standard stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct StreamStat {
     pub mode: u32,
@@ -265,30 +280,77 @@ pub struct StreamStat {
 
 /// Facts about a standard stream.
 pub fn fstat(fd: u32) -> Result<StreamStat, Errno> {
-    let (_, args) = call_full(nr::FSTAT, [fd as u64, 0, 0, 0, 0, 0])?;
+    match call_full(nr::FSTAT, [fd as u64, 0, 0, 0, 0, 0])? {
+        (0, facts) => stream_stat(facts),
+        _ => Err(Errno::EIO),
+    }
+}
+
+fn stream_stat([mode, rdev, size, blksize, ..]: [u64; 6]) -> Result<StreamStat, Errno> {
+    const PERMISSIONS: u64 = 0o7777;
+    const SIZES: core::ops::RangeInclusive<u64> = 512..=1 << 20;
+    const KINDS: [u32; 6] = [
+        raw::S_IFIFO,
+        raw::S_IFCHR,
+        raw::S_IFDIR,
+        raw::S_IFBLK,
+        raw::S_IFREG,
+        raw::S_IFSOCK,
+    ];
+    let kind = mode & !PERMISSIONS;
+    if !KINDS.iter().any(|&known| u64::from(known) == kind) || i64::try_from(size).is_err() {
+        return Err(Errno::EIO);
+    }
     Ok(StreamStat {
-        mode: args[0] as u32,
-        rdev: args[1],
-        size: args[2].min(i64::MAX as u64),
-        blksize: args[3].clamp(512, 1 << 20),
+        mode: mode as u32,
+        rdev,
+        size,
+        // Programs take buffers of that size.
+        blksize: match SIZES.contains(&blksize) && blksize.is_power_of_two() {
+            true => blksize,
+            false => mystikos_abi::PAGE_SIZE,
+        },
     })
 }
 
 /// Moves the offset of a standard stream that is a file.
 pub fn lseek(fd: u32, offset: i64, whence: u32) -> Result<u64, Errno> {
-    call(nr::LSEEK, &[fd as u64, offset as u64, whence as u64])
+    let result = call(nr::LSEEK, &[fd as u64, offset as u64, whence as u64])?;
+    sought(result, offset, whence)
 }
 
-/// File status flags of a standard stream.
+/// What the host says of an offset, when it can be: devices without an offset stay at zero wherever one seeks.
+fn sought(result: u64, offset: i64, whence: u32) -> Result<u64, Errno> {
+    let asked = u64::try_from(offset);
+    let possible = match whence {
+        raw::SEEK_SET => asked.is_ok_and(|asked| result <= asked),
+        raw::SEEK_DATA | raw::SEEK_HOLE => asked.is_ok_and(|asked| result >= asked),
+        _ => true,
+    };
+    match possible {
+        true => Ok(result),
+        false => Err(Errno::EIO),
+    }
+}
+
+/// File status flags of a standard stream: access mode, O_APPEND, O_NONBLOCK.
 pub fn getfl(fd: u32) -> Result<u32, Errno> {
-    call(nr::GETFL, &[fd as u64]).map(|flags| flags as u32)
+    call(nr::GETFL, &[fd as u64]).and_then(status_flags)
 }
 
-/// CPU and NUMA node that the thread runs on.
-pub fn getcpu() -> (u32, u32) {
+fn status_flags(flags: u64) -> Result<u32, Errno> {
+    let flags = flags as u32 & (raw::O_ACCMODE | raw::O_APPEND | raw::O_NONBLOCK);
+    match flags & raw::O_ACCMODE {
+        raw::O_RDONLY | raw::O_WRONLY | raw::O_RDWR => Ok(flags),
+        _ => Err(Errno::EIO),
+    }
+}
+
+/// The CPU that the thread runs on, below `count`.
+pub fn getcpu(count: u32) -> u32 {
     match call_full(nr::GETCPU, [0; 6]) {
-        Ok((_, args)) => (args[0] as u32, args[1] as u32),
-        Err(_) => (0, 0),
+        Ok((0, [cpu, ..])) => (cpu % u64::from(count.max(1))) as u32,
+        _ => 0,
     }
 }
 
@@ -311,65 +373,94 @@ pub(crate) fn write_panic(message: core::fmt::Arguments<'_>) -> u64 {
         size: 0,
     };
     let _ = text.write_fmt(message);
-    put(&text.bytes[..text.size]);
-    text.size as u64
-}
-
-/// The start-up block, copied in and checked.
-pub struct Start {
-    head: HostStart,
-    bytes: Vec<u8>,
-}
-
-impl Start {
-    /// Copies the block at `address` in, once. Stops the kernel when it lies in the enclave or is malformed.
-    pub fn copy_in(address: u64) -> Start {
-        memory::init();
-        crate::boot_heap();
-        assert!(
-            address.is_multiple_of(16)
-                && memory::is_outside(address, size_of::<HostStart>() as u64),
-            "the start-up block is not outside the enclave"
-        );
-        // SAFETY: the address lies outside the enclave and is aligned; the value is copied once.
-        let head = unsafe { (address as *const HostStart).read_volatile() };
-        assert!(head.version == HOST_ABI_VERSION, "host ABI version differs");
-        let size = head.size;
-        assert!(
-            size <= START_SIZE_MAX && memory::is_outside(address, size),
-            "the start-up block has an impossible size"
-        );
-        let mut bytes = alloc::vec![0; size as usize];
-        // SAFETY: as above, for `size` bytes.
-        unsafe {
-            core::ptr::copy_nonoverlapping(address as *const u8, bytes.as_mut_ptr(), size as usize);
+    // Nowhere to put it may be what the panic is about.
+    match find_area() {
+        Some(area) => {
+            area.write(BUFFER_OFFSET, &text.bytes[..text.size]);
+            text.size as u64
         }
-        Start { head, bytes }
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_numbers_or_errors_that_programs_know() {
+        assert_eq!(result_of(0), Ok(0));
+        assert_eq!(result_of(i64::MAX), Ok(i64::MAX as u64));
+        assert_eq!(result_of(-1), Err(Errno::EPERM));
+        assert_eq!(result_of(-133), Err(Errno::from_raw(133)));
+        // 512 and above mean to the kernel that a call is to be made again.
+        for result in [-134, -512, -513, -516, -4095, -4096, i64::MIN + 1, i64::MIN] {
+            assert_eq!(result_of(result), Err(Errno::EIO), "{result}");
+        }
     }
 
-    /// The fixed fields.
-    pub fn head(&self) -> &HostStart {
-        &self.head
+    #[test]
+    fn more_than_was_asked_for_is_refused() {
+        assert_eq!(expect_at_most(Ok(5), 5), Ok(5));
+        assert_eq!(expect_at_most(Ok(6), 5), Err(Errno::EIO));
+        assert_eq!(expect_at_most(Ok(u64::MAX), 5), Err(Errno::EIO));
+        assert_eq!(expect_zero(Ok(1)), Err(Errno::EIO));
     }
 
-    /// The bytes of a span; empty when it does not lie in the block.
-    pub fn span(&self, span: HostSpan) -> &[u8] {
-        let end = span.offset.saturating_add(span.size);
-        self.bytes
-            .get(span.offset as usize..end as usize)
-            .unwrap_or(&[])
+    #[test]
+    fn only_events_asked_for_are_taken_and_nothing_else() {
+        let fd = |fd, events, revents| PollFd {
+            fd,
+            events,
+            revents,
+        };
+        let mut fds = [fd(0, 1, 0), fd(1, 4, 0x7f), fd(2, 4, 0)];
+        let replied = [fd(9, 9, 0x7fff), fd(-1, -1, 3), fd(2, 4, -1)];
+        assert_eq!(take_events(&mut fds, &replied), 2);
+        let found = fds.map(|f| (f.fd, f.events, f.revents));
+        assert_eq!(found, [(0, 1, 0x39), (1, 4, 0), (2, 4, 0x3c)]);
     }
 
-    /// The NUL-terminated strings of a span.
-    pub fn strings(&self, span: HostSpan) -> impl Iterator<Item = &[u8]> {
-        let bytes = self.span(span);
-        let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-        let empty = span.size == 0;
-        bytes.split(|&b| b == 0).filter(move |_| !empty)
+    #[test]
+    fn a_stream_is_of_a_kind_that_exists() {
+        let stat = |mode, size, blksize| stream_stat([mode, 0x103, size, blksize, 0, 0]);
+        let good = stat(0o100644, 5, 4096).unwrap();
+        assert_eq!((good.mode, good.size, good.blksize), (0o100644, 5, 4096));
+        for mode in [
+            0o644,
+            0o120777,
+            0o170644,
+            0o1_000_644,
+            1 << 32 | 0o100644,
+            u64::MAX,
+        ] {
+            assert_eq!(stat(mode, 5, 4096), Err(Errno::EIO), "{mode:o}");
+        }
+        assert_eq!(stat(0o100644, u64::MAX, 4096), Err(Errno::EIO));
+        for blksize in [0, 1, 511, 513, 1 << 21, u64::MAX] {
+            assert_eq!(stat(0o20620, 0, blksize).unwrap().blksize, 4096);
+        }
     }
 
-    /// One of [`start_flags`] is set.
-    pub fn has(&self, flag: u32) -> bool {
-        self.head.flags & flag != 0
+    #[test]
+    fn an_offset_is_no_other_than_was_sought() {
+        assert_eq!(sought(7, 7, raw::SEEK_SET), Ok(7));
+        assert_eq!(sought(0, 7, raw::SEEK_SET), Ok(0), "a device");
+        assert_eq!(sought(8, 7, raw::SEEK_SET), Err(Errno::EIO));
+        assert_eq!(sought(0, -1, raw::SEEK_SET), Err(Errno::EIO));
+        assert_eq!(sought(8, 7, raw::SEEK_DATA), Ok(8));
+        assert_eq!(sought(6, 7, raw::SEEK_HOLE), Err(Errno::EIO));
+        assert_eq!(sought(3, -7, raw::SEEK_CUR), Ok(3));
+        assert_eq!(sought(3, -7, raw::SEEK_END), Ok(3));
+    }
+
+    #[test]
+    fn status_flags_are_reduced_to_those_of_a_stream() {
+        assert_eq!(status_flags(0), Ok(raw::O_RDONLY));
+        assert_eq!(
+            status_flags(!0o3 | 2),
+            Ok(raw::O_RDWR | raw::O_APPEND | raw::O_NONBLOCK)
+        );
+        assert_eq!(status_flags(3), Err(Errno::EIO));
     }
 }

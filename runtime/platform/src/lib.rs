@@ -5,6 +5,9 @@
 //! * [`exception`]: what happens to a thread that faulted or was interrupted.
 //! * [`control`]: the per-thread control page, and the registers of the application kept in it.
 //! * [`host`]: host calls. Replies are hostile and checked against the request.
+//! * [`start`]: what the host tells at the first entry.
+//! * [`clock`]: what can be checked of the host's time.
+//! * [`untrusted`]: memory outside of the enclave, accessed in whole words.
 //! * [`user`]: pointers that come from the application; a bad one is EFAULT.
 //! * [`memory`]: where everything lies, measured bytes, the kernel heap.
 //! * [`fpu`]: extended state in signal frames.
@@ -21,6 +24,7 @@
 
 extern crate alloc;
 
+pub mod clock;
 pub mod control;
 pub mod enclave;
 pub mod entry;
@@ -32,7 +36,9 @@ pub mod host;
 mod image;
 pub mod memory;
 pub mod random;
+pub mod start;
 pub mod sync;
+pub mod untrusted;
 pub mod user;
 
 pub use errno::Errno;
@@ -41,7 +47,7 @@ pub use errno::Errno;
 pub trait Kernel {
     /// First entry of the first thread: bring the kernel up and start the application in the caller's thread. Returns
     /// when the thread's user registers are ready.
-    fn boot(start: host::Start);
+    fn boot(start: start::Start);
     /// First entry of any later thread.
     fn thread();
     /// A system call: its arguments are in the thread's user registers.
@@ -58,7 +64,7 @@ macro_rules! kernel {
     ($kernel:ty) => {
         #[no_mangle]
         extern "C" fn myst_boot(start: u64) {
-            let start = $crate::host::Start::copy_in(start);
+            let start = $crate::start::Start::copy_in(start);
             // Until here, FS base was the address of the parameter page; no application has one yet.
             $crate::control::set_fs_base(0);
             <$kernel as $crate::Kernel>::boot(start);

@@ -179,12 +179,18 @@ impl Claimed {
     }
 }
 
-/// The range lies wholly outside the enclave.
+/// The range lies wholly outside the enclave; nothing does before [`init`].
 pub fn is_outside(address: u64, size: u64) -> bool {
-    let layout = layout();
-    match address.checked_add(size) {
-        Some(end) => end <= layout.base || address >= layout.base + layout.size,
-        None => false,
+    LAYOUT
+        .get()
+        .is_some_and(|layout| is_apart(address, size, layout.base, layout.size))
+}
+
+/// The range has no byte in the enclave, and does not reach around the end of the address space.
+fn is_apart(address: u64, size: u64, base: u64, enclave_size: u64) -> bool {
+    match (address.checked_add(size), base.checked_add(enclave_size)) {
+        (Some(end), Some(enclave_end)) => end <= base || address >= enclave_end,
+        _ => false,
     }
 }
 
@@ -230,6 +236,18 @@ pub fn set_heap_growth(grow: fn(size: usize) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_touches_the_enclave_or_wraps_around_is_not_outside() {
+        let apart = |address, size| is_apart(address, size, 0x10000, 0x10000);
+        assert!(apart(0, 0x10000) && apart(0x20000, 8) && apart(0xfff8, 8));
+        assert!(!apart(0, 0x10001) && !apart(0xffff, 2) && !apart(0x1ffff, 1));
+        assert!(!apart(0x18000, 0x100) && !apart(0x8000, 0x18000));
+        assert!(!apart(0x8000, u64::MAX) && !apart(u64::MAX - 7, 16));
+        assert!(!apart(u64::MAX, 1), "an end that cannot be told");
+        // Based at 0, everything below its end belongs to the enclave.
+        assert!(!is_apart(0x1000, 8, 0, 0x10000) && is_apart(0x10000, 8, 0, 0x10000));
+    }
 
     #[test]
     fn claimed_runs_are_touched_at_every_edge_and_nowhere_else() {

@@ -30,8 +30,6 @@ const S_IFREG: u32 = 0o100000;
 const S_IFSOCK: u32 = 0o140000;
 
 const O_APPEND: u32 = 0o2000;
-/// What of the host's file status flags the program sees: access mode, O_APPEND, O_NONBLOCK.
-const FLAGS: u32 = 0o3 | O_APPEND | 0o4000;
 
 const SEEK_SET: u32 = 0;
 const SEEK_CUR: u32 = 1;
@@ -80,7 +78,7 @@ pub fn standard_streams(table: &mut FdTable) {
 /// A fresh description of a standard stream with the host's access mode; `None` when the host has it closed. A terminal
 /// has the name under which the program can open it (ttyname(3)), whatever the host calls it.
 pub fn open(fd: u32) -> Option<Arc<OpenFile>> {
-    let flags = host::getfl(fd).ok()? & FLAGS;
+    let flags = host::getfl(fd).ok()?;
     let stream = Stream::new(fd);
     let name = match stream.is_terminal() {
         true => terminal_name(),

@@ -79,6 +79,7 @@ fn forward(fd: u32, request: u32, shape: Shape, argument: u64) -> Result<u64> {
     match shape {
         Shape::Out(size) => {
             host::ioctl(fd, request, &mut buffer[..size])?;
+            check(request, &buffer)?;
             user::copy_out(argument, &buffer[..size])?;
         }
         Shape::In(size) => {
@@ -95,6 +96,14 @@ fn forward(fd: u32, request: u32, shape: Shape, argument: u64) -> Result<u64> {
         }
     }
     Ok(0)
+}
+
+/// Counts of bytes, by which programs size their buffers, are not negative.
+fn check(request: u32, answer: &[u8]) -> Result<()> {
+    match request {
+        FIONREAD | TIOCOUTQ if answer[3] & 0x80 != 0 => Err(Errno::EIO),
+        _ => Ok(()),
+    }
 }
 
 // The program is the foreground process group and the session of its terminal: the host's process IDs mean nothing
@@ -124,6 +133,14 @@ mod tests {
             let size = (request >> 16 & 0x3fff) as usize;
             assert!(matches!(shape(request), Some(Shape::In(n) | Shape::Out(n)) if n == size));
         }
+    }
+
+    #[test]
+    fn a_negative_count_of_bytes_is_not_believed() {
+        assert_eq!(check(FIONREAD, &i32::MAX.to_le_bytes()), Ok(()));
+        assert_eq!(check(FIONREAD, &(-1i32).to_le_bytes()), Err(Errno::EIO));
+        assert_eq!(check(TIOCOUTQ, &i32::MIN.to_le_bytes()), Err(Errno::EIO));
+        assert_eq!(check(TCGETS, &[0xff; TERMIOS]), Ok(()));
     }
 
     #[test]

@@ -26,7 +26,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use mystikos_abi::hostcall::{HostStart, FORWARDED_SIGNALS};
-use mystikos_platform::host::{self, Start};
+use mystikos_platform::host;
+use mystikos_platform::start::Start;
 use mystikos_platform::sync::{Mutex, Once, RwLock};
 use mystikos_platform::{control, memory};
 
@@ -136,7 +137,7 @@ pub fn init(start: &Start, config: &Config) -> Arc<Thread> {
     let head = start.head();
     MACHINE.call_once(|| Machine {
         vdso: head.vdso,
-        cpu_count: head.cpu_count.max(1),
+        cpu_count: head.cpu_count,
         max_affinity_cpus: match (head.max_affinity_cpus, config.max_affinity_cpus) {
             (0, limit) => limit.min(u32::MAX as u64) as u32,
             (limit, 0) => limit,

@@ -38,6 +38,8 @@ pub struct Thread {
     pub affinity: Mutex<Option<super::affinity::CpuSet>>,
     /// Timer slack (prctl(2)); told, not used.
     pub timer_slack: AtomicU64,
+    /// The latest CPU time that the thread was told of itself, in nanoseconds.
+    pub cpu_time: AtomicU64,
     /// The thread is about to end; signals go to others.
     pub ending: AtomicBool,
 }
@@ -63,6 +65,7 @@ impl Thread {
             restart_deadline: AtomicU64::new(0),
             affinity: Mutex::new(None),
             timer_slack: AtomicU64::new(DEFAULT_SLACK),
+            cpu_time: AtomicU64::new(0),
             ending: AtomicBool::new(false),
         }
     }

@@ -274,9 +274,8 @@ fn sched_setattr(thread: &Thread, args: [u64; 6]) -> Result<u64> {
 }
 
 fn getcpu(_: &Thread, args: [u64; 6]) -> Result<u64> {
-    let (cpu, _) = host::getcpu();
     if args[0] != 0 {
-        user::write(args[0], &(cpu % process::cpu_count().max(1)))?;
+        user::write(args[0], &host::getcpu(process::cpu_count()))?;
     }
     if args[1] != 0 {
         user::write(args[1], &0u32)?;

@@ -13,7 +13,8 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use linux_raw_sys::general as raw;
-use mystikos_platform::host::{self, start_flags, Start};
+use mystikos_platform::host::{self, start_flags};
+use mystikos_platform::start::Start;
 use mystikos_platform::sync::Once;
 use mystikos_platform::{control, memory};
 

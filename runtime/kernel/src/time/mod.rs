@@ -3,22 +3,21 @@
 //! * [`timers`]: interval timers, and the kernel thread that waits for all timers.
 //! * [`posix`]: what timer_create(2) makes.
 //!
-//! Time is the host's to tell and cannot be checked; the monotonic clock never goes backwards whatever the host says.
+//! Time is the host's to tell. Clocks that cannot be set never go backwards whatever the host says.
 
 pub mod posix;
 pub mod timers;
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use linux_raw_sys::general as raw;
 use mystikos_platform::host;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::process::Thread;
+use crate::process::{thread, Thread};
 use crate::{Errno, Result};
 
-/// Nanoseconds of a second.
-pub const SECOND: u64 = 1_000_000_000;
+pub use mystikos_platform::clock::SECOND;
 
 /// `struct timespec`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
@@ -83,29 +82,14 @@ impl TimeVal {
     }
 }
 
-/// The latest monotonic time that was told.
-static LATEST: AtomicU64 = AtomicU64::new(0);
-
-/// Nanoseconds of CLOCK_MONOTONIC; never goes backwards, whatever the host says.
+/// Nanoseconds of CLOCK_MONOTONIC; stands still when the host does not tell it.
 pub fn monotonic() -> u64 {
-    advance(&LATEST, host_ns(raw::CLOCK_MONOTONIC).unwrap_or(0))
-}
-
-fn advance(latest: &AtomicU64, now: u64) -> u64 {
-    latest.fetch_max(now, Ordering::Relaxed).max(now)
+    host::clock_gettime(raw::CLOCK_MONOTONIC).unwrap_or_else(|_| host::latest(raw::CLOCK_MONOTONIC))
 }
 
 /// Nanoseconds of CLOCK_REALTIME, since 1970.
 pub fn realtime() -> u64 {
-    host_ns(raw::CLOCK_REALTIME).unwrap_or(0)
-}
-
-fn host_ns(clock: u32) -> Result<u64> {
-    let (seconds, nanoseconds) = host::clock_gettime(clock)?;
-    let seconds = u64::try_from(seconds).map_err(|_| Errno::EIO)?;
-    Ok(seconds
-        .saturating_mul(SECOND)
-        .saturating_add(nanoseconds as u64))
+    host::clock_gettime(raw::CLOCK_REALTIME).unwrap_or(0)
 }
 
 /// A clock as applications name it.
@@ -170,14 +154,18 @@ impl Clock {
     pub fn now(self) -> Result<u64> {
         match self {
             Clock::Steady(raw::CLOCK_MONOTONIC) => Ok(monotonic()),
-            clock => host_ns(clock.host_number()),
+            Clock::ThreadCpu => {
+                let now = host::clock_gettime(self.host_number())?;
+                let spent = &thread::current().cpu_time;
+                Ok(spent.fetch_max(now, Ordering::Relaxed).max(now))
+            }
+            clock => host::clock_gettime(clock.host_number()),
         }
     }
 
     /// Resolution in nanoseconds.
     pub fn resolution(self) -> Result<u64> {
-        let (seconds, nanoseconds) = host::clock_getres(self.host_number())?;
-        Ok((seconds.max(0) as u64).saturating_mul(SECOND) + nanoseconds as u64)
+        host::clock_getres(self.host_number())
     }
 
     /// It does not run with the wall, so that no monotonic deadline stands for a time of it.
@@ -207,14 +195,6 @@ pub fn after(ns: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn time_never_goes_backwards() {
-        let latest = AtomicU64::new(0);
-        assert_eq!(advance(&latest, 5), 5);
-        assert_eq!(advance(&latest, 3), 5);
-        assert_eq!(advance(&latest, 7), 7);
-    }
 
     #[test]
     fn times_are_checked_and_bounded() {
