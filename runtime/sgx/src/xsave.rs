@@ -1,0 +1,273 @@
+//! XSAVE areas: where the components lie, and moving them between a thread and an SSA frame.
+
+use mystikos_abi::sgx::vector;
+
+use crate::epcm::Epc;
+
+/// Legacy region and header, which every area has.
+pub(crate) const HEADER_END: usize = 576;
+/// The legacy region up to what is available to software.
+const LEGACY_USED: usize = 416;
+const FCW: usize = 0;
+const FSW: usize = 2;
+const MXCSR: usize = 24;
+const X87_REGISTERS: usize = 32;
+const XMM: usize = 160;
+const XSTATE_BV: usize = 512;
+
+const X87: u64 = 1;
+const SSE: u64 = 2;
+
+/// FCW and MXCSR after INIT.
+const FCW_INIT: u16 = 0x37f;
+const MXCSR_INIT: u32 = 0x1f80;
+/// MXCSR bits that are not reserved.
+const MXCSR_DEFINED: u32 = 0xffff;
+
+/// Offset and size of the components 2 to 18 of an XSAVE area in the standard format (CPUID leaf 0DH: EBX and EAX of
+/// the component's subleaf). They differ between makers of processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XsaveLayout {
+    components: [(u16, u16); Self::COMPONENTS],
+}
+
+impl XsaveLayout {
+    const COMPONENTS: usize = 19;
+
+    /// As Intel's processors have it.
+    pub const INTEL: Self = {
+        let mut layout = Self {
+            components: [(0, 0); Self::COMPONENTS],
+        };
+        layout.components[2] = (576, 256); // AVX
+        layout.components[3] = (960, 64); // BNDREGS
+        layout.components[4] = (1024, 64); // BNDCSR
+        layout.components[5] = (1088, 64); // opmask
+        layout.components[6] = (1152, 512); // ZMM_Hi256
+        layout.components[7] = (1664, 1024); // Hi16_ZMM
+        layout.components[9] = (2688, 8); // PKRU
+        layout.components[17] = (2752, 64); // XTILECFG
+        layout.components[18] = (2816, 8192); // XTILEDATA
+        layout
+    };
+
+    /// The same with a component elsewhere, as CPUID says; a size of 0 for one that the processor does not have.
+    pub const fn with_component(mut self, component: usize, offset: u16, size: u16) -> Self {
+        if component >= 2 && component < Self::COMPONENTS {
+            self.components[component] = (offset, size);
+        }
+        self
+    }
+
+    /// Bytes of an area for these components, `None` if one of them is not known.
+    pub(crate) fn size(&self, features: u64) -> Option<usize> {
+        let mut size = HEADER_END;
+        for component in extended(features) {
+            let (offset, length) = self.place(component)?;
+            size = size.max(offset + length);
+        }
+        Some(size)
+    }
+
+    fn place(&self, component: u32) -> Option<(usize, usize)> {
+        match self.components.get(component as usize) {
+            Some((offset, size)) if *size != 0 => Some((*offset as usize, *size as usize)),
+            _ => None,
+        }
+    }
+}
+
+/// The components above SSE.
+fn extended(features: u64) -> impl Iterator<Item = u32> {
+    (2..64).filter(move |bit| features & 1 << bit != 0)
+}
+
+/// An SSA frame's XSAVE area, in the EPC at `offset`.
+pub(crate) struct Frame<'m, M: Epc> {
+    pub memory: &'m mut M,
+    pub offset: u64,
+    pub layout: &'m XsaveLayout,
+    pub xfrm: u64,
+}
+
+impl<M: Epc> Frame<'_, M> {
+    /// As XSAVE with XFRM as instruction mask: the state of the thread goes into the frame.
+    pub fn save(&mut self, image: &[u8]) {
+        let in_use = word(image, XSTATE_BV) & self.xfrm;
+        let mut legacy = [0; LEGACY_USED];
+        copy(&mut legacy, 0, image, 0, LEGACY_USED);
+        if in_use & X87 == 0 {
+            initialise_x87(&mut legacy);
+        }
+        if in_use & SSE == 0 {
+            fill_zero(&mut legacy, XMM, LEGACY_USED - XMM);
+        }
+        self.memory.write(self.offset, &legacy);
+        // XSTATE_BV, with XCOMP_BV and the eight bytes after it clear.
+        let mut header = [0; 24];
+        header[..8].copy_from_slice(&in_use.to_le_bytes());
+        self.memory.write(self.offset + XSTATE_BV as u64, &header);
+        for component in extended(self.xfrm) {
+            let Some((offset, length)) = self.layout.place(component) else {
+                continue;
+            };
+            let saved = image.get(offset..offset + length);
+            match saved.filter(|_| in_use & 1 << component != 0) {
+                Some(saved) => self.memory.write(self.offset + offset as u64, saved),
+                None => self.zero(offset, length),
+            }
+        }
+    }
+
+    fn zero(&mut self, offset: usize, length: usize) {
+        let zeros = [0; 64];
+        for at in (0..length).step_by(zeros.len()) {
+            let now = zeros.len().min(length - at);
+            self.memory
+                .write(self.offset + (offset + at) as u64, &zeros[..now]);
+        }
+    }
+
+    /// Whether XRSTOR with XFRM as instruction mask would not fault (SDM volume 1, 13.8).
+    pub fn restorable(&self) -> bool {
+        let mut header = [0; 24];
+        self.memory
+            .read(self.offset + XSTATE_BV as u64, &mut header);
+        let mut mxcsr = [0; 4];
+        self.memory.read(self.offset + MXCSR as u64, &mut mxcsr);
+        word(&header, 0) & !self.xfrm == 0
+            && header[8..].iter().all(|&byte| byte == 0)
+            && u32::from_le_bytes(mxcsr) & !MXCSR_DEFINED == 0
+    }
+
+    /// As XRSTOR: the state in the frame becomes the thread's.
+    pub fn restore(&self, image: &mut [u8]) {
+        let mut header = [0; 8];
+        self.memory
+            .read(self.offset + XSTATE_BV as u64, &mut header);
+        let in_use = u64::from_le_bytes(header) & self.xfrm;
+        let mut legacy = [0; LEGACY_USED];
+        self.memory.read(self.offset, &mut legacy);
+        if in_use & X87 == 0 {
+            initialise_x87(&mut legacy);
+        }
+        if in_use & SSE == 0 {
+            fill_zero(&mut legacy, XMM, LEGACY_USED - XMM);
+        }
+        // MXCSR is restored whatever XSTATE_BV says, MXCSR_MASK never.
+        copy(image, 0, &legacy, 0, MXCSR + 4);
+        copy(
+            image,
+            X87_REGISTERS,
+            &legacy,
+            X87_REGISTERS,
+            LEGACY_USED - X87_REGISTERS,
+        );
+        for component in extended(self.xfrm) {
+            let Some((offset, length)) = self.layout.place(component) else {
+                continue;
+            };
+            let Some(to) = image.get_mut(offset..offset + length) else {
+                continue;
+            };
+            if in_use & 1 << component != 0 {
+                self.memory.read(self.offset + offset as u64, to);
+            } else {
+                to.fill(0);
+            }
+        }
+        let others = word(image, XSTATE_BV) & !self.xfrm;
+        // MXCSR belongs to SSE and AVX, and an image whose user loads neither would lose it.
+        let mxcsr = if legacy[MXCSR..MXCSR + 4] != MXCSR_INIT.to_le_bytes() {
+            SSE
+        } else {
+            0
+        };
+        put(image, XSTATE_BV, others | in_use | mxcsr);
+    }
+}
+
+/// The synthetic state that AEX leaves of the components in XFRM (SDM volume 3D, 37.3).
+pub(crate) fn synthesise(image: &mut [u8], layout: &XsaveLayout, xfrm: u64, cause: Option<u8>) {
+    let floating_point_error = cause == Some(vector::MF);
+    let mut legacy = [0; LEGACY_USED];
+    initialise_x87(&mut legacy);
+    if floating_point_error {
+        legacy[FCW..FCW + 2].copy_from_slice(&0x37eu16.to_le_bytes());
+        legacy[FSW..FSW + 2].copy_from_slice(&0x8081u16.to_le_bytes());
+    }
+    let mxcsr: u32 = if cause == Some(vector::XM) {
+        0x1f01
+    } else {
+        0x1fb0
+    };
+    legacy[MXCSR..MXCSR + 4].copy_from_slice(&mxcsr.to_le_bytes());
+    copy(image, 0, &legacy, 0, MXCSR + 4);
+    copy(
+        image,
+        X87_REGISTERS,
+        &legacy,
+        X87_REGISTERS,
+        LEGACY_USED - X87_REGISTERS,
+    );
+    for component in extended(xfrm) {
+        if let Some((offset, length)) = layout.place(component) {
+            fill_zero(image, offset, length);
+        }
+    }
+    // MXCSR is not as after INIT, so SSE is in use; x87 is only after #MF.
+    let in_use = if floating_point_error { X87 | SSE } else { SSE };
+    let others = word(image, XSTATE_BV) & !xfrm;
+    put(image, XSTATE_BV, others | in_use);
+}
+
+/// The components of `features` that an image has room for.
+pub(crate) fn enabled(image: &[u8], layout: &XsaveLayout, features: u64) -> u64 {
+    if image.len() < HEADER_END {
+        return 0;
+    }
+    let fits = |component: &u32| {
+        layout
+            .place(*component)
+            .is_some_and(|(offset, length)| offset + length <= image.len())
+    };
+    extended(features)
+        .filter(fits)
+        .fold(features & (X87 | SSE), |all, component| {
+            all | 1 << component
+        })
+}
+
+fn initialise_x87(legacy: &mut [u8; LEGACY_USED]) {
+    fill_zero(legacy, 0, MXCSR);
+    fill_zero(legacy, X87_REGISTERS, XMM - X87_REGISTERS);
+    legacy[FCW..FCW + 2].copy_from_slice(&FCW_INIT.to_le_bytes());
+}
+
+/// Copies between areas as far as both have the bytes.
+fn copy(to: &mut [u8], to_offset: usize, from: &[u8], from_offset: usize, length: usize) {
+    if let (Some(to), Some(from)) = (
+        to.get_mut(to_offset..to_offset + length),
+        from.get(from_offset..from_offset + length),
+    ) {
+        to.copy_from_slice(from);
+    }
+}
+
+fn fill_zero(area: &mut [u8], offset: usize, length: usize) {
+    if let Some(part) = area.get_mut(offset..offset + length) {
+        part.fill(0);
+    }
+}
+
+fn word(area: &[u8], offset: usize) -> u64 {
+    area.get(offset..offset + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
+}
+
+fn put(area: &mut [u8], offset: usize, value: u64) {
+    if let Some(to) = area.get_mut(offset..offset + 8) {
+        to.copy_from_slice(&value.to_le_bytes());
+    }
+}
