@@ -13,7 +13,7 @@ JOBS ?= $(shell nproc)
 # How many times as many examples as `make test` the property tests try in `make fuzz`.
 FUZZ_FACTOR ?= 100
 
-.PHONY: all demo test lint test-rust test-python soak bench fuzz build clean setup-build setup-test docs abi
+.PHONY: all demo test lint test-rust test-python soak bench fuzz build clean setup-build setup-test docs site abi
 
 all: build
 
@@ -51,6 +51,10 @@ fuzz: build setup-test
 docs: $(VENV)/.ready
 	$(BIN)/python tools/generate_docs.py
 
+# The documentation as a site, in site/; it needs no server, open site/index.html.
+site: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 # Launcher, kernel and CRT image, placed in src/mystikos/_runtime.
 build: $(VENV)/.ready
 	$(PYTHON3) tools/build_runtime.py
@@ -73,6 +77,6 @@ setup-test:
 	tools/setup test
 
 clean:
-	rm -rf $(VENV) demo build dist runtime/target src/mystikos/_runtime
+	rm -rf $(VENV) demo build dist site runtime/target src/mystikos/_runtime
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
