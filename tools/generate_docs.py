@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+import format_docs
 from mystikos.cli import ALIASES, VERBS, _myst
 from mystikos.config.documents import reference as config_reference
 from mystikos.inspection import syscalls
@@ -77,6 +78,8 @@ def syscall_reference() -> str:
 PAGES = {
     "docs/reference/cli.md": cli_reference,
     "docs/reference/config.md": config_reference,
+    "docs/reference/host-abi.md": format_docs.host_abi,
+    "docs/reference/package-format.md": format_docs.package_format,
     "docs/reference/syscalls.md": syscall_reference,
 }
 

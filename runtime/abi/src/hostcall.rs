@@ -2,7 +2,8 @@
 //!
 //! The kernel writes number and arguments into its thread's [`HostArea`] (untrusted memory), leaves the enclave with
 //! [`exit::HOST_CALL`], and reads the result back once when it is entered again. Data travels in the area's buffer, in
-//! chunks of at most [`BUFFER_SIZE`]. Every reply is hostile input and is checked against what was asked.
+//! chunks of at most [`BUFFER_SIZE`]. Every reply is hostile input and is checked against what was asked; an answer
+//! that cannot be true is EIO, and so is an error that Linux gives to no program.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -48,47 +49,91 @@ pub struct HostArea {
 /// Numbers of the host calls.
 pub mod nr {
     /// `(status)`: end the whole program with this exit status.
+    ///
+    /// Checked: that it does not come back: the kernel asks again, for ever.
     pub const EXIT: u64 = 1;
     /// `(fd, size)` → bytes read into the buffer. `fd` is a standard stream.
+    ///
+    /// Checked: at most `size`; only that many bytes are copied in.
     pub const READ: u64 = 2;
     /// `(fd, size)`: write from the buffer → bytes written.
+    ///
+    /// Checked: at most `size`.
     pub const WRITE: u64 = 3;
     /// `(count, timeout_ns)`: the buffer holds `count` `struct pollfd`; a negative timeout waits for ever. → ready
     /// count; -EINTR when this thread was woken by [`WAKE`] or [`INTERRUPT`].
+    ///
+    /// Checked: at most `count`. Of each entry only `revents` is taken, and of it what was asked for, POLLERR, POLLHUP
+    /// and POLLNVAL; the kernel counts itself.
     pub const POLL: u64 = 4;
     /// `(timeout_ns)`: sleep until woken → 0, or 1 when there is something for [`SIGNALS`]; or -ETIMEDOUT. A wake that
     /// came before counts.
+    ///
+    /// Checked: nothing, the host decides about time. Who waits looks again at what it waits for.
     pub const WAIT: u64 = 5;
     /// `(slot)`: wake the thread of that slot out of [`WAIT`] or [`POLL`], or its next one.
+    ///
+    /// Checked: nothing. A wake that gets lost delays.
     pub const WAKE: u64 = 6;
     /// `(slot)`: as [`WAKE`]; and if the thread is in application code, make it enter the kernel.
+    ///
+    /// Checked: nothing. One that gets lost delays.
     pub const INTERRUPT: u64 = 7;
     /// `(slot)`: start a host thread that enters at that slot's TCS.
+    ///
+    /// Checked: 0.
     pub const THREAD_CREATE: u64 = 8;
     /// `(clockid)` → args 0, 1 of the area: seconds, nanoseconds.
+    ///
+    /// Checked: 0; a time of less than 292 years with less than a second of nanoseconds. A clock that cannot be set is
+    /// never told to have gone backwards.
     pub const CLOCK_GETTIME: u64 = 9;
     /// `(clockid)` → args 0, 1 of the area: seconds, nanoseconds.
+    ///
+    /// Checked: 0; more than nothing and at most a second.
     pub const CLOCK_GETRES: u64 = 10;
     /// `(address, size, prot, fill)`: page permissions of user memory. A nonzero `fill` tells that all of the pages are
     /// written next, so that the host may bring them in at once; it is a hint.
+    ///
+    /// Checked: 0. Page tables are the host's: in an enclave a page may stay more accessible than asked, never more than
+    /// its measured permissions.
     pub const PROTECT: u64 = 11;
     /// `(address, size)`: forget the content of user memory; it reads as zeros afterwards (`linux` target).
+    ///
+    /// Checked: 0. Never made in an enclave, which clears its pages itself.
     pub const DISCARD: u64 = 12;
     /// `()`: give the CPU away.
+    ///
+    /// Checked: nothing.
     pub const YIELD: u64 = 13;
     /// `(size)`: diagnostic text (tracing, syslog) to standard error.
+    ///
+    /// Checked: nothing.
     pub const LOG: u64 = 14;
     /// `()` → mask of signals (bit N-1 for signal N) that arrived from outside since the last call.
+    ///
+    /// Checked: only [`super::FORWARDED_SIGNALS`] are taken.
     pub const SIGNALS: u64 = 15;
     /// `(fd, request, size)`: a terminal ioctl on a standard stream; `size` bytes of argument in the buffer both ways.
+    ///
+    /// Checked: 0; `size` bytes are copied in.
     pub const IOCTL: u64 = 16;
     /// `(fd)` → st_mode in arg 0, st_rdev in arg 1, st_size in arg 2, st_blksize in arg 3.
+    ///
+    /// Checked: 0; a kind of file that exists, at most 2^63 - 1 bytes. A block size that is no power of two from 512
+    /// bytes to 1 MiB is taken for 4096.
     pub const FSTAT: u64 = 17;
     /// `(fd, offset, whence)` → new offset.
+    ///
+    /// Checked: not beyond `offset` for SEEK_SET, not before it for SEEK_DATA and SEEK_HOLE.
     pub const LSEEK: u64 = 18;
     /// `()` → cpu in arg 0, node in arg 1.
+    ///
+    /// Checked: taken modulo the number of CPUs; the node is not used.
     pub const GETCPU: u64 = 19;
     /// `(fd)` → file status flags as `fcntl(F_GETFL)`.
+    ///
+    /// Checked: an access mode that exists; of the other flags only O_APPEND and O_NONBLOCK are taken.
     pub const GETFL: u64 = 20;
 }
 
