@@ -43,3 +43,20 @@ pub fn stderr() -> rustix::fd::BorrowedFd<'static> {
     // SAFETY: the launcher never closes it; if the process was started without one, using it gives EBADF.
     unsafe { rustix::stdio::stderr() }
 }
+
+/// Ends the process after a fault in the kernel: at an offset from the enclave's base, by a vector, about an address.
+pub fn kernel_failed(offset: u64, vector: u32, address: u64) -> ! {
+    say(format_args!(
+        "the kernel failed at {offset:#x} (vector {vector}, address {address:#x}); please report this"
+    ));
+    crate::sys::exit_group(EXIT_STATUS)
+}
+
+/// Ends the process after a fault in the launcher.
+pub fn launcher_failed(rip: u64, vector: u32, address: u64) -> ! {
+    say(format_args!(
+        "the launcher failed at {:#x} (vector {vector}, address {address:#x})",
+        rip.wrapping_sub(crate::sys::own_code().start)
+    ));
+    crate::sys::exit_group(EXIT_STATUS)
+}

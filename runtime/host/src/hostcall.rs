@@ -5,10 +5,11 @@ use core::time::Duration;
 use linux_raw_sys::{errno, general as raw};
 use mystikos_abi::hostcall::{nr, BUFFER_SIZE};
 use rustix::fd::BorrowedFd;
-use rustix::mm::MprotectFlags;
+use rustix::mm::ProtFlags;
 
+use crate::enclave::stats;
 use crate::threads::{Enclave, Thread};
-use crate::{map, signals, sys};
+use crate::{memory, signals, sys};
 
 /// Serves one host call; `args` are changed where the call returns more than a number.
 pub fn serve(
@@ -20,7 +21,10 @@ pub fn serve(
 ) -> i64 {
     let [a, b, c, d, ..] = *args;
     let served = match number {
-        nr::EXIT => sys::exit_group((a & 0xff) as i32),
+        nr::EXIT => {
+            stats::report();
+            sys::exit_group((a & 0xff) as i32)
+        }
         nr::READ => sized(buffer, b).and_then(|to| stream_read(a, to)),
         nr::WRITE => sized(buffer, b).and_then(|from| stream_write(a, from)),
         nr::POLL => poll(enclave.thread(slot), a, b as i64, buffer),
@@ -30,8 +34,8 @@ pub fn serve(
         nr::THREAD_CREATE => return enclave.create_thread(a),
         nr::CLOCK_GETTIME => clock(raw::__NR_clock_gettime, args),
         nr::CLOCK_GETRES => clock(raw::__NR_clock_getres, args),
-        nr::PROTECT => protect(a, b, c, d != 0),
-        nr::DISCARD => discard(a, b),
+        nr::PROTECT => protect(enclave, a, b, c, d != 0),
+        nr::DISCARD => discard(enclave, a, b),
         nr::YIELD => {
             rustix::thread::sched_yield();
             Ok(0)
@@ -160,18 +164,19 @@ fn clock(number: u32, args: &mut [u64; 6]) -> Served {
     }
 }
 
-fn protect(address: u64, size: u64, prot: u64, fill: bool) -> Served {
-    if !map::is_user(address, size) {
+fn protect(enclave: &Enclave, address: u64, size: u64, prot: u64, fill: bool) -> Served {
+    if !memory::is_user(address, size) {
         return Err(errno::EINVAL);
     }
-    let flags = MprotectFlags::from_bits_truncate(prot as u32 & 7);
-    // SAFETY: the range lies in user memory, which the launcher does not use.
-    unsafe { rustix::mm::mprotect(address as *mut core::ffi::c_void, size as usize, flags) }
+    let flags = ProtFlags::from_bits_truncate(prot as u32 & 7);
+    enclave
+        .target
+        .protect(address, size, flags)
         .map_err(error)?;
     if fill && size > mystikos_abi::PAGE_SIZE {
         // One call instead of a fault for each page; a host before Linux 5.14 refuses, and the faults come.
         let advice = rustix::mm::Advice::LinuxPopulateWrite;
-        // SAFETY: as above; the pages' content does not change.
+        // SAFETY: the range lies in user memory, which the launcher does not use; its content does not change.
         let _ = unsafe {
             rustix::mm::madvise(address as *mut core::ffi::c_void, size as usize, advice)
         };
@@ -179,13 +184,13 @@ fn protect(address: u64, size: u64, prot: u64, fill: bool) -> Served {
     Ok(0)
 }
 
-fn discard(address: u64, size: u64) -> Served {
-    if !map::is_user(address, size) {
+fn discard(enclave: &Enclave, address: u64, size: u64) -> Served {
+    if !memory::is_user(address, size) {
         return Err(errno::EINVAL);
     }
-    let advice = rustix::mm::Advice::LinuxDontNeed;
-    // SAFETY: the range lies in user memory, which the launcher does not use; it is anonymous, so it reads as zeros.
-    unsafe { rustix::mm::madvise(address as *mut core::ffi::c_void, size as usize, advice) }
+    enclave
+        .target
+        .discard(address, size)
         .map(|()| 0)
         .map_err(error)
 }

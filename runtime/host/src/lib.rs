@@ -6,15 +6,17 @@
 //!
 //! * [`arguments`]: the process's own command line, environment and auxiliary vector; the launcher's options.
 //! * [`package`]: sections and descriptor of the package file.
-//! * [`map`]: the enclave's memory.
+//! * [`memory`]: the enclave's address range.
 //! * [`measure`]: MRENCLAVE, recomputed.
 //! * [`sigstruct`]: what EINIT checks of SIGSTRUCT.
 //! * [`target`]: which way to run was asked for, and whether it can be had.
 //! * [`start`]: the start-up block for the kernel; [`vdso`]: the host's clock functions in it.
 //! * [`threads`]: host threads, entering the kernel.
-//! * [`signals`]: faults and interrupts as asynchronous enclave exits; signals from outside.
+//! * [`linux`]: the target of that name. [`enclave`]: the targets `sgx` and `sim`.
+//! * [`signals`]: signals from outside; [`faults`]: what a signal says of an exception.
 //! * [`hostcall`]: the kernel's requests.
 //! * [`failure`]: how the launcher says that it cannot.
+//! * [`spin`]: a lock.
 //! * [`sys`]: system calls that no library wraps without a C library.
 
 #![cfg_attr(not(test), no_std)]
@@ -22,13 +24,17 @@
 extern crate alloc;
 
 pub mod arguments;
+pub mod enclave;
 pub mod failure;
+pub mod faults;
 pub mod hostcall;
-pub mod map;
+pub mod linux;
 pub mod measure;
+pub mod memory;
 pub mod package;
 pub mod signals;
 pub mod sigstruct;
+pub mod spin;
 pub mod start;
 pub mod sys;
 pub mod target;

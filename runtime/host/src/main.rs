@@ -7,14 +7,17 @@ extern crate alloc;
 
 use core::arch::global_asm;
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 // Linked for its symbols: memory functions, relocation.
 use mystikos_freestanding as _;
 use mystikos_host::arguments::{self, Process};
 use mystikos_host::failure::{say, EXIT_STATUS};
 use mystikos_host::package::Package;
-use mystikos_host::{fail, map, measure, sigstruct, start, sys, target, threads, Result};
+use mystikos_host::spin::Spin;
+use mystikos_host::target::Choice;
+use mystikos_host::{
+    enclave, fail, linux, measure, sigstruct, start, sys, target, threads, Result,
+};
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -45,30 +48,6 @@ static ALLOCATOR: talc::Talck<Spin, talc::ClaimOnOom> = talc::Talc::new(
 )
 .lock();
 
-/// Lock of the allocator, which is hardly ever used by two threads at once: waiting means giving the CPU away.
-struct Spin(AtomicBool);
-
-// SAFETY: a test-and-set lock with acquire and release ordering.
-unsafe impl lock_api::RawMutex for Spin {
-    #[allow(clippy::declare_interior_mutable_const)]
-    const INIT: Spin = Spin(AtomicBool::new(false));
-    type GuardMarker = lock_api::GuardSend;
-
-    fn lock(&self) {
-        while !self.try_lock() {
-            rustix::thread::sched_yield();
-        }
-    }
-
-    fn try_lock(&self) -> bool {
-        !self.0.swap(true, Ordering::Acquire)
-    }
-
-    unsafe fn unlock(&self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
-
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     say(format_args!("the launcher stopped: {info}"));
@@ -89,7 +68,7 @@ fn run(process: &Process) -> Result<()> {
     let (options, arguments) = arguments::parse(own)?;
     let file = open_self(process.path)?;
     let package = Package::parse(map_file(&file)?)?;
-    target::choose(process, &package)?;
+    let choice = target::choose(process, &package)?;
     if options.is_tracing() && !package.is_debug() {
         return Err(fail!(
             "tracing shows what the application does, so it needs a package with \"Debug\": 1"
@@ -98,12 +77,25 @@ fn run(process: &Process) -> Result<()> {
     if process.hwcap2 & arguments::HWCAP2_FSGSBASE == 0 {
         return Err(fail!("this kernel or processor lacks FSGSBASE (Linux 5.9 or newer on a processor of 2013 or newer has it)"));
     }
-    let memory = map::map(&package, rustix::fd::AsFd::as_fd(&file))?;
-    // SAFETY: the regions belong to the package just mapped there.
-    let mrenclave = measure::mrenclave(&package, |region| unsafe { map::content(memory, region) });
-    sigstruct::check(&package, &mrenclave)?;
-    let start = start::block(process, &options, arguments)?;
-    threads::run(&package, memory, start)
+    if process.variable(b"MYST_STATS") == Some(b"1") {
+        enclave::stats::want();
+    }
+    let blocks = threads::blocks(&package)?;
+    let (memory, target) = match choice {
+        Choice::Linux => {
+            let memory = linux::map::map(&package, rustix::fd::AsFd::as_fd(&file))?;
+            // SAFETY: the regions belong to the package just mapped there.
+            let content = |region: &_| unsafe { linux::map::content(memory, region) };
+            sigstruct::check(&package, &measure::mrenclave(&package, content))?;
+            (memory, linux::target(&package, memory, &blocks))
+        }
+        Choice::Enclave(driver) => {
+            let (memory, driver) = enclave::load::load(&package, driver)?;
+            (memory, enclave::target(driver))
+        }
+    };
+    let start = start::block(process, &options, arguments, &*target)?;
+    threads::run(&blocks, memory, target, start)
 }
 
 /// Opens the file that this program was started from, whatever it is called.

@@ -6,10 +6,16 @@ use mystikos_abi::hostcall::{start, HostSpan, HostStart, HOST_ABI_VERSION, START
 use zerocopy::IntoBytes;
 
 use crate::arguments::{Options, Process};
+use crate::threads::Target;
 use crate::{fail, signals, Result};
 
 /// Builds the block; it is leaked, since the kernel is told its address.
-pub fn block(process: &Process, options: &Options<'_>, arguments: &[&[u8]]) -> Result<u64> {
+pub fn block(
+    process: &Process,
+    options: &Options<'_>,
+    arguments: &[&[u8]],
+    target: &dyn Target,
+) -> Result<u64> {
     let mut bytes = alloc::vec![0; size_of::<HostStart>()];
     let args = strings(&mut bytes, arguments);
     let env = strings(&mut bytes, &process.environment);
@@ -25,7 +31,7 @@ pub fn block(process: &Process, options: &Options<'_>, arguments: &[&[u8]]) -> R
     }
     let head = HostStart {
         version: HOST_ABI_VERSION,
-        flags: flags(options),
+        flags: flags(options, target),
         size: bytes.len() as u64,
         args,
         env,
@@ -37,7 +43,11 @@ pub fn block(process: &Process, options: &Options<'_>, arguments: &[&[u8]]) -> R
         max_affinity_cpus: options.max_affinity_cpus,
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        vdso: crate::vdso::functions(process.vdso),
+        vdso: if target.is_plain() {
+            crate::vdso::functions(process.vdso)
+        } else {
+            [0; 4]
+        },
         total_memory: rustix::system::sysinfo().totalram as u64,
         uid_map,
         gid_map,
@@ -56,9 +66,9 @@ pub fn block(process: &Process, options: &Options<'_>, arguments: &[&[u8]]) -> R
     Ok(words.leak().as_ptr() as u64)
 }
 
-fn flags(options: &Options<'_>) -> u32 {
+fn flags(options: &Options<'_>, target: &dyn Target) -> u32 {
     [
-        (true, start::ZERO_PAGES),
+        (target.is_plain(), start::ZERO_PAGES),
         (options.strace, start::STRACE),
         (options.strace_failing, start::STRACE_FAILING),
         (options.trace_errors, start::TRACE_ERRORS),

@@ -2,7 +2,7 @@
 
 use core::arch::{asm, global_asm};
 
-use linux_raw_sys::general as raw;
+use linux_raw_sys::{general as raw, prctl as raw_prctl};
 
 /// Makes a system call; returns what the kernel returned.
 ///
@@ -243,6 +243,111 @@ pub fn dispatch_system_calls(allowed: core::ops::Range<u64>) -> i64 {
     }
 }
 
+/// XCR0: the extended state that the host kernel has enabled.
+pub fn xcr0() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: XGETBV of XCR0 is legal where OSXSAVE is set, which FSGSBASE machines have.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+    }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Makes CPUID raise #GP in the calling thread, or work again; false where the processor cannot (arch_prctl(2)).
+pub fn set_cpuid_faulting(fault: bool) -> bool {
+    const ARCH_SET_CPUID: u64 = 0x1012;
+    // SAFETY: takes two numbers.
+    unsafe {
+        let args = [ARCH_SET_CPUID, u64::from(!fault), 0, 0, 0, 0];
+        syscall(raw::__NR_arch_prctl, args) == 0
+    }
+}
+
+/// Makes RDTSC and RDTSCP raise #GP in the calling thread, or work again.
+pub fn set_tsc_faulting(fault: bool) {
+    let mode = if fault {
+        raw_prctl::PR_TSC_SIGSEGV
+    } else {
+        raw_prctl::PR_TSC_ENABLE
+    };
+    // SAFETY: takes two numbers.
+    unsafe {
+        let args = [
+            u64::from(raw_prctl::PR_SET_TSC),
+            u64::from(mode),
+            0,
+            0,
+            0,
+            0,
+        ];
+        syscall(raw::__NR_prctl, args);
+    }
+}
+
+/// Reads memory of this process that may not be there; how many bytes could be read.
+pub fn read_own_memory(address: u64, to: &mut [u8]) -> usize {
+    let local = [to.as_mut_ptr() as u64, to.len() as u64];
+    let remote = [address, to.len() as u64];
+    // SAFETY: process_vm_readv writes at most `to.len()` bytes to `to`.
+    let read = unsafe {
+        let pid = syscall(raw::__NR_getpid, [0; 6]) as u64;
+        let args = [pid, local.as_ptr() as u64, 1, remote.as_ptr() as u64, 1, 0];
+        syscall(raw::__NR_process_vm_readv, args)
+    };
+    usize::try_from(read).unwrap_or(0).min(to.len())
+}
+
+/// Blocks all signals of the calling thread for as long as it lives.
+pub struct BlockedSignals(SignalSet);
+
+impl BlockedSignals {
+    /// Blocks them.
+    pub fn all() -> BlockedSignals {
+        let (all, mut before) = (u64::MAX, 0u64);
+        // SAFETY: rt_sigprocmask(SIG_SETMASK) reads and writes eight bytes at the pointers.
+        unsafe {
+            let args = [
+                raw::SIG_SETMASK as u64,
+                &raw const all as u64,
+                &raw mut before as u64,
+                8,
+                0,
+                0,
+            ];
+            syscall(raw::__NR_rt_sigprocmask, args);
+        }
+        BlockedSignals(before)
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        set_signal_mask(self.0);
+    }
+}
+
+/// The XSAVE area in a signal frame, in the standard format (Linux, asm/sigcontext.h).
+///
+/// # Safety
+///
+/// `context` is that of a signal handler, and the area is used by nobody else.
+pub unsafe fn extended_state<'a>(context: *mut Context) -> &'a mut [u8] {
+    const LEGACY: usize = 512;
+    const SW_RESERVED: usize = 464;
+    const MAGIC1: u32 = 0x4650_5853;
+    // SAFETY: the caller's; the host kernel puts at least the legacy area there, and says how much more.
+    unsafe {
+        let area = (*context).registers.fpstate as *mut u8;
+        let words = area.add(SW_RESERVED).cast::<[u32; 5]>().read_unaligned();
+        let size = if words[0] == MAGIC1 {
+            words[4] as usize
+        } else {
+            LEGACY
+        };
+        core::slice::from_raw_parts_mut(area, size)
+    }
+}
+
 /// Clears RFLAGS.AC, which the host kernel leaves to signal handlers as the interrupted code had set it.
 pub fn end_alignment_checks() {
     // SAFETY: changes one flag, which compiled code does not use.
@@ -302,6 +407,16 @@ pub unsafe fn set_segment_bases(fs: u64, gs: u64) {
     unsafe {
         asm!("wrfsbase {}", "wrgsbase {}", in(reg) fs, in(reg) gs, options(nostack, preserves_flags));
     }
+}
+
+/// The FS and GS bases.
+pub fn segment_bases() -> (u64, u64) {
+    let (fs, gs): (u64, u64);
+    // SAFETY: reads registers; FSGSBASE is checked before any thread enters the kernel.
+    unsafe {
+        asm!("rdfsbase {}", "rdgsbase {}", out(reg) fs, out(reg) gs, options(nomem, nostack, preserves_flags));
+    }
+    (fs, gs)
 }
 
 /// The GS base.

@@ -1,35 +1,56 @@
 //! Which way to run was asked for, and whether it can be had. Nothing unprotected ever runs silently.
 
+use alloc::boxed::Box;
+
 use crate::arguments::Process;
+use crate::enclave::driver::Driver;
+use crate::enclave::hardware::{self, Hardware};
+use crate::enclave::software::Software;
 use crate::failure::say;
 use crate::package::Package;
 use crate::{fail, Result};
 
-/// Decides by `MYST_TARGET`, else by the machine and the package; returns when the `linux` target is to be used.
-pub fn choose(process: &Process, package: &Package<'_>) -> Result<()> {
+/// The way to run.
+pub enum Choice {
+    /// In a plain process.
+    Linux,
+    /// In an enclave that this driver builds.
+    Enclave(Box<dyn Driver>),
+}
+
+/// Decides by `MYST_TARGET`, else by the machine and the package.
+pub fn choose(process: &Process, package: &Package<'_>) -> Result<Choice> {
     match process.variable(b"MYST_TARGET") {
         Some(b"linux") => {
             if !package.is_debug() {
-                say(format_args!("MYST_TARGET=linux: this release package runs without any protection"));
+                say(format_args!(
+                    "MYST_TARGET=linux: this release package runs without any protection"
+                ));
             }
-            Ok(())
+            Ok(Choice::Linux)
         }
-        Some(b"sgx" | b"sim") => Err(fail!(
-            "MYST_TARGET: the sgx and sim targets are not built yet; linux runs the package without protection"
-        )),
+        Some(b"sim") => {
+            if !package.is_debug() {
+                say(format_args!("MYST_TARGET=sim: this release package runs in a simulated enclave, without any protection"));
+            }
+            Ok(Choice::Enclave(Box::new(Software::default())))
+        }
+        Some(b"sgx") => sgx(process),
         Some(other) => Err(fail!(
             "MYST_TARGET: got \"{}\", expected sgx, sim or linux",
             alloc::string::String::from_utf8_lossy(other)
         )),
-        None => by_machine(package),
+        None => by_machine(process, package),
     }
 }
 
-fn by_machine(package: &Package<'_>) -> Result<()> {
-    if rustix::fs::access(c"/dev/sgx_enclave", rustix::fs::Access::EXISTS).is_ok() {
-        return Err(fail!(
-            "this machine has SGX, but the sgx target is not built yet; MYST_TARGET=linux runs the package without protection"
-        ));
+fn sgx(process: &Process) -> Result<Choice> {
+    Ok(Choice::Enclave(Box::new(Hardware::open(process.vdso)?)))
+}
+
+fn by_machine(process: &Process, package: &Package<'_>) -> Result<Choice> {
+    if hardware::is_there() {
+        return sgx(process);
     }
     if !package.is_debug() {
         return Err(fail!(
@@ -39,5 +60,5 @@ fn by_machine(package: &Package<'_>) -> Result<()> {
     say(format_args!(
         "no SGX here: running this debug package without any protection"
     ));
-    Ok(())
+    Ok(Choice::Linux)
 }

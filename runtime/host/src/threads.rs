@@ -1,35 +1,70 @@
 //! Host threads: one for each application thread, entering the kernel at its thread block and serving its host calls.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::arch::asm;
-use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use linux_raw_sys::errno;
+use mystikos_abi::block;
 use mystikos_abi::hostcall::{
     exit, HostArea, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET,
 };
 use mystikos_abi::package::{kind, RegionRecord};
-use mystikos_abi::{block, PAGE_SIZE};
 use rustix::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use rustix::mm::{mmap_anonymous, MapFlags, ProtFlags};
+use rustix::mm::ProtFlags;
 
-use crate::map::{self, Memory};
+use crate::memory::{anonymous, Memory};
 use crate::package::Package;
-use crate::{failure, hostcall, signals, sys};
+use crate::signals::{self, Handlers, Local};
+use crate::{failure, hostcall, sys};
+
+/// One way to run: how memory is changed and how the kernel is entered and left.
+pub trait Target: Sync {
+    /// The kernel shares this process's memory: fresh pages are zero, and the application may call the host's vDSO.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
+    /// Handlers for faults and interrupts.
+    fn handlers(&self) -> Handlers;
+
+    /// Makes a thread block ready before its first thread.
+    fn prepare_block(&self, slot: usize) -> crate::Result<()>;
+
+    /// Enters the kernel in the calling host thread and serves it until the application's thread ends.
+    fn run_thread(&self, seat: &Seat);
+
+    /// Changes the protection of user memory.
+    fn protect(&self, address: u64, size: u64, flags: ProtFlags) -> rustix::io::Result<()>;
+
+    /// Makes user memory read as zeros, giving its pages back.
+    fn discard(&self, address: u64, size: u64) -> rustix::io::Result<()>;
+}
+
+/// Where a host thread works.
+pub struct Seat {
+    /// The enclave.
+    pub enclave: &'static Enclave,
+    /// Number of the thread block.
+    pub slot: u64,
+    /// Address of its TCS.
+    pub tcs: u64,
+    /// Address of the thread's host area.
+    pub area: u64,
+    /// Address of the start-up block for the first thread, else 0.
+    pub start: u64,
+    /// What its signal handlers know of it.
+    pub local: &'static Local,
+}
 
 /// What every thread needs to know of the enclave.
 pub struct Enclave {
     /// Where it lies.
     pub memory: Memory,
-    /// Address at which the `linux` target enters.
-    entry: u64,
-    /// Address of the config region (FS base at the first entry).
-    config: u64,
+    /// How it runs.
+    pub target: Box<dyn Target>,
     /// Address of the first thread block.
     blocks: u64,
-    /// Regions of each block.
-    regions: Vec<Vec<RegionRecord>>,
     /// One per block.
     threads: Vec<Thread>,
     start: u64,
@@ -52,9 +87,8 @@ pub struct Thread {
     event: AtomicU32,
 }
 
-/// Bytes of a host thread's stack, and of its signal stack.
+/// Bytes of a host thread's stack.
 const STACK_SIZE: usize = 64 * 1024;
-const SIGNAL_STACK_SIZE: usize = 64 * 1024;
 
 static ENCLAVE: AtomicU64 = AtomicU64::new(0);
 
@@ -65,8 +99,8 @@ pub fn enclave() -> Option<&'static Enclave> {
     (address != 0).then(|| unsafe { &*(address as *const Enclave) })
 }
 
-/// Runs the program in the calling thread, which becomes the first thread of the application.
-pub fn run(package: &Package<'_>, memory: Memory, start: u64) -> crate::Result<()> {
+/// The thread blocks of a package, in order; they must lie as the kernel expects them.
+pub fn blocks<'p>(package: &'p Package<'_>) -> crate::Result<Vec<&'p RegionRecord>> {
     let tcs: Vec<&RegionRecord> = package.of_kind(kind::TCS).collect();
     let first = tcs
         .first()
@@ -76,36 +110,32 @@ pub fn run(package: &Package<'_>, memory: Memory, start: u64) -> crate::Result<(
             && (tcs.oentry, tcs.ofsbase) == (first.oentry, first.ofsbase)
             && tcs.ogsbase == tcs.offset + block::THREAD_OFFSET
     };
-    if !(0..).zip(&tcs).all(in_place) {
-        return Err(crate::fail!(
-            "this package is damaged: its thread blocks are not laid out as the kernel expects"
-        ));
+    if (0..).zip(&tcs).all(in_place) {
+        return Ok(tcs);
     }
-    let regions = tcs
-        .iter()
-        .map(|tcs| {
-            let inside = tcs.offset..tcs.offset + block::STRIDE;
-            package
-                .regions
-                .iter()
-                .filter(|r| inside.contains(&r.offset))
-                .copied()
-                .collect()
-        })
-        .collect();
-    let enclave = alloc::boxed::Box::new(Enclave {
+    Err(crate::fail!(
+        "this package is damaged: its thread blocks are not laid out as the kernel expects"
+    ))
+}
+
+/// Runs the program in the calling thread, which becomes the first thread of the application.
+pub fn run(
+    blocks: &[&RegionRecord],
+    memory: Memory,
+    target: Box<dyn Target>,
+    start: u64,
+) -> crate::Result<()> {
+    let enclave = Box::new(Enclave {
         memory,
-        entry: memory.base + first.oentry + block::LINUX_ENTRY_OFFSET,
-        config: memory.base + first.ofsbase,
-        blocks: memory.base + first.offset,
-        regions,
-        threads: (0..tcs.len()).map(|_| Thread::default()).collect(),
+        target,
+        blocks: memory.base + blocks[0].offset,
+        threads: blocks.iter().map(|_| Thread::default()).collect(),
         start,
     });
-    let enclave: &'static Enclave = alloc::boxed::Box::leak(enclave);
+    let enclave: &'static Enclave = Box::leak(enclave);
     ENCLAVE.store(enclave as *const Enclave as u64, Ordering::Release);
     enclave.prepare(0)?;
-    signals::install();
+    signals::install(&enclave.target.handlers());
     signals::start_forwarding();
     enclave.threads[0].tid.store(
         rustix::thread::gettid().as_raw_nonzero().get() as u32,
@@ -131,10 +161,6 @@ impl Enclave {
         (offset % block::STRIDE == 0 && slot < self.threads.len() as u64).then_some(slot)
     }
 
-    fn block(&self, slot: u64) -> u64 {
-        self.blocks + slot * block::STRIDE
-    }
-
     /// Threads that exist now.
     pub fn live(&self) -> impl Iterator<Item = (u64, &Thread)> {
         let live = |(_, thread): &(u64, &Thread)| thread.tid.load(Ordering::SeqCst) != 0;
@@ -145,7 +171,7 @@ impl Enclave {
     fn prepare(&self, slot: usize) -> crate::Result<()> {
         let thread = &self.threads[slot];
         if thread.area.load(Ordering::Relaxed) == 0 {
-            map::map_block(self.memory.base, &self.regions[slot])?;
+            self.target.prepare_block(slot)?;
             thread.area.store(anonymous(AREA_SIZE)?, Ordering::Relaxed);
         }
         Ok(())
@@ -189,72 +215,30 @@ impl Enclave {
     }
 }
 
-fn anonymous(size: usize) -> crate::Result<u64> {
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a fresh mapping where the host likes.
-    let mapped = unsafe {
-        mmap_anonymous(
-            core::ptr::null_mut(),
-            size,
-            protection,
-            MapFlags::PRIVATE | MapFlags::NORESERVE,
-        )
-    };
-    mapped
-        .map(|address: *mut c_void| address as u64)
-        .map_err(|e| {
-            crate::fail!(
-                "memory of the launcher: the host refuses (error {})",
-                e.raw_os_error()
-            )
-        })
-}
-
 /// A host thread: enters the kernel at its block and serves it until the application's thread ends.
 extern "C" fn thread_main(slot: u64) {
     let Some(enclave) = enclave() else { return };
-    let area = enclave.threads[slot as usize].area.load(Ordering::Relaxed);
-    let signal_stack = signals::set_stack(SIGNAL_STACK_SIZE);
-    let control = enclave.block(slot) + block::THREAD_OFFSET;
-    if sys::dispatch_system_calls(sys::own_code()) < 0 {
-        failure::say(format_args!(
-            "this kernel has no Syscall User Dispatch (Linux 5.11 or newer has it), so system calls of the application could escape"
-        ));
-        sys::exit_group(failure::EXIT_STATUS);
-    }
-    // SAFETY: FSGSBASE was checked; the launcher uses neither base.
-    unsafe { sys::set_segment_bases(enclave.config, control) };
-    let start = if slot == 0 && !STARTED.swap(true, Ordering::SeqCst) {
-        enclave.start
-    } else {
-        0
-    };
-    loop {
-        // SAFETY: the block is prepared and this is the only host thread in it.
-        let left = unsafe { enter(enclave, slot, 0, start, area) };
-        match left.reason {
-            exit::HOST_CALL => serve(enclave, slot, area),
-            exit::THREAD => break,
-            exit::PANIC => panicked(area, left.a),
-            _ => {
-                failure::say(format_args!(
-                    "the kernel left for an unknown reason {}",
-                    left.reason
-                ));
-                sys::exit_group(failure::EXIT_STATUS);
-            }
-        }
-    }
+    let local = Local::install(slot);
+    let first = slot == 0 && !STARTED.swap(true, Ordering::SeqCst);
+    enclave.target.run_thread(&Seat {
+        enclave,
+        slot,
+        tcs: enclave.blocks + slot * block::STRIDE,
+        area: enclave.threads[slot as usize].area.load(Ordering::Relaxed),
+        start: if first { enclave.start } else { 0 },
+        local,
+    });
     // No interrupt may find this thread in a block that is no longer its own.
     sys::set_signal_mask(u64::MAX);
-    // SAFETY: as above.
-    unsafe { sys::set_segment_bases(0, 0) };
-    signals::drop_stack(signal_stack, SIGNAL_STACK_SIZE);
+    local.uninstall();
 }
 
+static STARTED: AtomicBool = AtomicBool::new(false);
+
 /// Notes for the kernel that this thread, which is outside, was to be interrupted; it looks when it comes back.
-pub fn interrupted_outside(gs: u64) {
-    let Some(thread) = enclave().and_then(|enclave| enclave.thread(enclave.slot_of(gs)?)) else {
+pub fn interrupted_outside(local: &Local) {
+    local.interrupted.store(true, Ordering::SeqCst);
+    let Some(thread) = enclave().and_then(|enclave| enclave.thread(local.slot)) else {
         return;
     };
     let area = thread.area.load(Ordering::Relaxed) as usize;
@@ -262,36 +246,8 @@ pub fn interrupted_outside(gs: u64) {
     unsafe { ((area + INTERRUPTED_OFFSET) as *mut u32).write_volatile(1) };
 }
 
-static STARTED: AtomicBool = AtomicBool::new(false);
-
-fn serve(enclave: &'static Enclave, slot: u64, area: u64) {
-    // SAFETY: the host area is this thread's own, and the kernel does not touch it until it is entered again.
-    let (head, buffer) = unsafe {
-        (
-            &mut *(area as *mut HostArea),
-            core::slice::from_raw_parts_mut(
-                (area as usize + BUFFER_OFFSET) as *mut u8,
-                BUFFER_SIZE,
-            ),
-        )
-    };
-    head.result = hostcall::serve(enclave, slot, head.nr, &mut head.args, buffer);
-}
-
-fn panicked(area: u64, size: u64) -> ! {
-    let size = (size as usize).min(BUFFER_SIZE);
-    // SAFETY: as in `serve`.
-    let text =
-        unsafe { core::slice::from_raw_parts((area as usize + BUFFER_OFFSET) as *const u8, size) };
-    let text = alloc::string::String::from_utf8_lossy(text);
-    failure::say(format_args!(
-        "the kernel stopped: {}",
-        text.trim_end().replace('\n', " ")
-    ));
-    sys::exit_group(failure::EXIT_STATUS)
-}
-
 /// Why the kernel left.
+#[derive(Clone, Copy, Debug)]
 pub struct Left {
     /// One of [`exit`].
     pub reason: u64,
@@ -301,41 +257,51 @@ pub struct Left {
     pub b: u64,
 }
 
-/// Enters the kernel as EENTER would: RAX = CSSA, RBX = TCS, RCX = where to come back to.
-///
-/// # Safety
-///
-/// The block is prepared, GS base is its control page, and with `cssa` 0 no other host thread is in it.
-pub unsafe fn enter(enclave: &Enclave, slot: u64, cssa: u64, rdi: u64, rsi: u64) -> Left {
-    let (reason, a, b);
-    // SAFETY: the kernel comes back with RSP and RBP as they were; all other registers are declared clobbered.
-    unsafe {
-        asm!(
-            "push rbx",
-            "push rbp",
-            "sub rsp, 8",
-            "mov rbx, r8",
-            "lea rcx, [rip + 2f]",
-            "jmp r9",
-            "2: cld",
-            "add rsp, 8",
-            "pop rbp",
-            "pop rbx",
-            inlateout("rax") cssa => _,
-            inlateout("r8") enclave.block(slot) => _,
-            inlateout("r9") enclave.entry => _,
-            inlateout("rdi") rdi => reason,
-            inlateout("rsi") rsi => a,
-            lateout("rdx") b,
-            lateout("rcx") _, lateout("r10") _, lateout("r11") _,
-            lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
-            lateout("xmm0") _, lateout("xmm1") _, lateout("xmm2") _, lateout("xmm3") _,
-            lateout("xmm4") _, lateout("xmm5") _, lateout("xmm6") _, lateout("xmm7") _,
-            lateout("xmm8") _, lateout("xmm9") _, lateout("xmm10") _, lateout("xmm11") _,
-            lateout("xmm12") _, lateout("xmm13") _, lateout("xmm14") _, lateout("xmm15") _,
-        );
+impl Seat {
+    /// Serves an exit from the kernel; false when the application's thread has ended.
+    pub fn serve(&self, left: Left) -> bool {
+        match left.reason {
+            exit::HOST_CALL => self.serve_call(),
+            exit::THREAD => return false,
+            exit::PANIC => self.panicked(left.a),
+            _ => {
+                failure::say(format_args!(
+                    "the kernel left for an unknown reason {}",
+                    left.reason
+                ));
+                sys::exit_group(failure::EXIT_STATUS);
+            }
+        }
+        true
     }
-    Left { reason, a, b }
+
+    fn serve_call(&self) {
+        // SAFETY: the host area is this thread's own, and the kernel does not touch it until it is entered again.
+        let (head, buffer) = unsafe {
+            (
+                &mut *(self.area as *mut HostArea),
+                core::slice::from_raw_parts_mut(
+                    (self.area as usize + BUFFER_OFFSET) as *mut u8,
+                    BUFFER_SIZE,
+                ),
+            )
+        };
+        head.result = hostcall::serve(self.enclave, self.slot, head.nr, &mut head.args, buffer);
+    }
+
+    fn panicked(&self, size: u64) -> ! {
+        let size = (size as usize).min(BUFFER_SIZE);
+        // SAFETY: as in `serve_call`.
+        let text = unsafe {
+            core::slice::from_raw_parts((self.area as usize + BUFFER_OFFSET) as *const u8, size)
+        };
+        let text = alloc::string::String::from_utf8_lossy(text);
+        failure::say(format_args!(
+            "the kernel stopped: {}",
+            text.trim_end().replace('\n', " ")
+        ));
+        sys::exit_group(failure::EXIT_STATUS)
+    }
 }
 
 impl Thread {
@@ -400,12 +366,6 @@ impl Thread {
             event => Some(event as i32 - 1),
         }
     }
-}
-
-/// Whole pages for a signal stack.
-pub(crate) fn stack_pages(size: usize) -> Option<u64> {
-    debug_assert!((size as u64).is_multiple_of(PAGE_SIZE));
-    anonymous(size).ok()
 }
 
 // Keeps the descriptor traits in one place: the event descriptors above are made from and to raw numbers.

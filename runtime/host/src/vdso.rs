@@ -17,10 +17,12 @@ pub fn functions(base: u64) -> [u64; 4] {
     unsafe { names.map(|name| find(base, name)) }
 }
 
+/// Address of a function, or 0.
+///
 /// # Safety
 ///
 /// An ELF64 shared object, as the kernel's vDSO is one, is mapped as a whole at `base`.
-unsafe fn find(base: u64, name: &CStr) -> u64 {
+pub unsafe fn find(base: u64, name: &CStr) -> u64 {
     // SAFETY: reads of the image's own tables (elf(5)), which a vDSO has; the hash table bounds the symbol table.
     unsafe {
         let read16 = |at: u64| (at as *const u16).read_unaligned() as u64;

@@ -232,5 +232,5 @@ global_asm!(
     resume = const exit::RESUME,
     thread_ended = const exit::THREAD,
     kernel_fault = const exit::KERNEL_FAULT,
-    eexit = const sgx::leaf::EEXIT,
+    eexit = const sgx::enclu::EEXIT,
 );
