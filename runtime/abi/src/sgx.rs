@@ -235,14 +235,6 @@ pub struct KeyRequest {
     pub reserved2: [u8; 434],
 }
 
-/// Leaves of ENCLU that a user of an enclave needs (EAX).
-pub mod leaf {
-    #![allow(missing_docs)]
-    pub const EENTER: u32 = 2;
-    pub const ERESUME: u32 = 3;
-    pub const EEXIT: u32 = 4;
-}
-
 /// General registers in an SSA frame; stands at the end of the frame.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
