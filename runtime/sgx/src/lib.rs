@@ -29,8 +29,9 @@
 //! * `keys`: key derivation.
 //! * [`measurement`] and [`sigstruct`]: MRENCLAVE and SIGSTRUCT, of use by themselves.
 //! * `fault`: exceptions and error codes.
+//! * `testing`: an enclave to build and a signer, for tests here and in other crates.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
@@ -46,8 +47,8 @@ mod keys;
 pub mod measurement;
 mod processor;
 pub mod sigstruct;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod thread;
 mod xsave;
 

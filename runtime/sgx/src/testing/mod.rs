@@ -1,6 +1,7 @@
 //! What the tests share: memory, an enclave to build and alter, a signer, and threads to run in it.
 
 #![allow(dead_code)] // The tests of most leaves follow.
+#![allow(missing_docs, clippy::missing_panics_doc, clippy::new_without_default)]
 
 use mystikos_abi::sgx::{
     Attributes, SecInfo, Secs, Tcs, ATTRIBUTE_DEBUG, ATTRIBUTE_KSS, ATTRIBUTE_MODE64BIT,

@@ -4,8 +4,7 @@ use mystikos_abi::sgx::Attributes;
 use num_bigint::BigUint;
 use sha2::{Digest, Sha256};
 
-use super::Memory;
-use crate::Enclave;
+use crate::{Enclave, Epc};
 
 /// A key made for these tests, and known to everyone.
 const MODULUS: &str = "\
@@ -45,7 +44,7 @@ pub struct Signer {
 
 impl Signer {
     /// For an enclave as it is loaded, with every mask bit set.
-    pub fn of(enclave: &Enclave<Memory>) -> Self {
+    pub fn of<M: Epc>(enclave: &Enclave<M>) -> Self {
         let secs = enclave.secs();
         Self {
             vendor: 0,
