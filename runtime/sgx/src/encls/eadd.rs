@@ -81,3 +81,152 @@ fn initial_tcs(content: &[u8; PAGE]) -> Tcs {
         ..tcs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mystikos_abi::sgx::{
+        SecInfo, Tcs, SECINFO_PENDING, SECINFO_R, SECINFO_REG, SECINFO_TCS, SECINFO_TRIM,
+        SECINFO_W, SECINFO_X, TCS_AEXNOTIFY, TCS_DBGOPTIN,
+    };
+    use zerocopy::IntoBytes;
+
+    use crate::testing::{
+        epcm_fault, failing, peek, peek_tcs, tcs, Page, Plan, ABSENT, BASE, DATA, SIZE, TCS,
+    };
+    use crate::{Enclave, Failure, Fault, Rights};
+
+    const ZEROS: [u8; 4096] = [0; 4096];
+
+    fn refused(linear: u64, flags: u64) {
+        let mut enclave = Plan::new().load();
+        let secinfo = SecInfo::new(flags);
+        let failure = failing(&mut enclave, |e| e.eadd(linear, secinfo, Some(&ZEROS)));
+        assert_eq!(failure, Failure::Fault(Fault::Gp));
+    }
+
+    fn added(page: Page) -> Enclave<crate::testing::Memory> {
+        let mut enclave = Plan::new().create().expect("ECREATE");
+        enclave
+            .eadd(page.linear, SecInfo::new(page.secinfo), Some(&page.content))
+            .expect("EADD");
+        enclave
+    }
+
+    #[test]
+    fn a_page_has_its_content_and_the_permissions_asked_for() {
+        let flags = SECINFO_REG | SECINFO_R | SECINFO_X;
+        let enclave = added(Page::new(DATA, flags, b"content"));
+        assert_eq!(&peek(&enclave, DATA), b"content");
+        let rights = Rights {
+            read: true,
+            write: false,
+            execute: true,
+        };
+        assert_eq!(enclave.rights(DATA), rights);
+        assert_eq!(enclave.rights(DATA + 0xfff), rights);
+        assert_eq!(enclave.rights(DATA + 0x1000), Rights::default());
+        assert_eq!(enclave.rights(BASE + SIZE), Rights::default());
+    }
+
+    #[test]
+    fn a_page_without_content_is_not_touched() {
+        let mut enclave = Plan::new().create().expect("ECREATE");
+        let secinfo = SecInfo::new(SECINFO_REG | SECINFO_R);
+        enclave.memory_mut().0[0x5000] = 9;
+        enclave.eadd(DATA, secinfo, None).expect("EADD");
+        assert_eq!(peek(&enclave, DATA), [9]);
+    }
+
+    #[test]
+    fn the_address_is_that_of_a_page() {
+        refused(ABSENT + 0x800, SECINFO_REG | SECINFO_R);
+    }
+
+    #[test]
+    fn reserved_fields_of_secinfo_are_zero() {
+        for flag in [0x40, 0x80, 1 << 16, 1 << 63, SECINFO_PENDING] {
+            refused(ABSENT, SECINFO_REG | SECINFO_R | flag);
+        }
+        let mut enclave = Plan::new().load();
+        let mut secinfo = SecInfo::new(SECINFO_REG | SECINFO_R);
+        secinfo.reserved[6] = 1;
+        let failure = failing(&mut enclave, |e| e.eadd(ABSENT, secinfo, None));
+        assert_eq!(failure, Failure::Fault(Fault::Gp));
+    }
+
+    #[test]
+    fn only_regular_pages_and_tcs_can_be_added() {
+        // SECS, VA, TRIM, and the shadow-stack types without CET.
+        for kind in [0, 0x300, SECINFO_TRIM, 0x500, 0x600, 0xff00] {
+            refused(ABSENT, kind | SECINFO_R);
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_there_cannot_be_added_again() {
+        let mut enclave = Plan::new().load();
+        let secinfo = SecInfo::new(SECINFO_REG | SECINFO_R);
+        let failure = failing(&mut enclave, |e| e.eadd(DATA, secinfo, None));
+        assert_eq!(failure, Failure::Fault(epcm_fault(DATA, true)));
+    }
+
+    #[test]
+    fn writing_needs_reading() {
+        refused(ABSENT, SECINFO_REG | SECINFO_W);
+        refused(ABSENT, SECINFO_REG | SECINFO_W | SECINFO_X);
+    }
+
+    #[test]
+    fn the_reserved_part_of_a_tcs_is_zero() {
+        let mut enclave = Plan::new().load();
+        let secinfo = SecInfo::new(SECINFO_TCS);
+        for at in [72, 80, 4095] {
+            let mut content = ZEROS;
+            content[at] = 1;
+            let failure = failing(&mut enclave, |e| e.eadd(ABSENT, secinfo, Some(&content)));
+            assert_eq!(failure, Failure::Fault(Fault::Gp));
+        }
+    }
+
+    #[test]
+    fn the_processors_own_fields_of_a_tcs_are_in_their_initial_state() {
+        let given = Tcs {
+            state: 1,
+            flags: TCS_DBGOPTIN | TCS_AEXNOTIFY,
+            cssa: 2,
+            aep: 0x1234,
+            ..tcs()
+        };
+        let enclave = added(Page::new(TCS, SECINFO_TCS, given.as_bytes()));
+        let expected = Tcs {
+            flags: TCS_AEXNOTIFY,
+            ..tcs()
+        };
+        assert_eq!(peek_tcs(&enclave), expected);
+    }
+
+    #[test]
+    fn a_tcs_has_no_permissions_whatever_was_asked_for() {
+        let all = SECINFO_R | SECINFO_W | SECINFO_X;
+        let asked = added(Page::new(TCS, SECINFO_TCS | all, tcs().as_bytes()));
+        let plain = added(Page::new(TCS, SECINFO_TCS, tcs().as_bytes()));
+        assert_eq!(asked.rights(TCS), Rights::default());
+        assert_eq!(asked.secinfo_flags(TCS), Some(SECINFO_TCS));
+        assert_eq!(asked.mrenclave(), plain.mrenclave());
+    }
+
+    #[test]
+    fn the_page_lies_in_elrange() {
+        for linear in [BASE - 0x1000, BASE + SIZE, 0, u64::MAX - 0xfff] {
+            refused(linear, SECINFO_REG | SECINFO_R);
+        }
+    }
+
+    #[test]
+    fn an_initialised_enclave_gets_no_more_pages() {
+        let mut enclave = Plan::new().build();
+        let secinfo = SecInfo::new(SECINFO_REG | SECINFO_R);
+        let failure = failing(&mut enclave, |e| e.eadd(ABSENT, secinfo, None));
+        assert_eq!(failure, Failure::Fault(Fault::Gp));
+    }
+}

@@ -32,3 +32,92 @@ impl<M: Epc> Enclave<M> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mystikos_abi::sgx::{
+        SecInfo, SECINFO_MODIFIED, SECINFO_R, SECINFO_REG, SECINFO_TCS, SECINFO_TRIM,
+    };
+
+    use crate::testing::{absent_fault, epcm_fault, failing, Plan, ABSENT, DATA, TCS};
+    use crate::{Failure, Fault, Rights, Status};
+
+    const TRIM: SecInfo = SecInfo::new(SECINFO_TRIM);
+
+    fn refused(linear: u64, secinfo: SecInfo, failure: impl Into<Failure>) {
+        let mut enclave = Plan::new().build();
+        let failed = failing(&mut enclave, |e| e.emodt(linear, secinfo));
+        assert_eq!(failed, failure.into());
+    }
+
+    #[test]
+    fn the_page_changes_its_type_and_waits_for_eaccept_without_permissions() {
+        for kind in [SECINFO_TCS, SECINFO_TRIM] {
+            let mut enclave = Plan::new().build();
+            let secinfo = SecInfo::new(kind | SECINFO_R);
+            assert_eq!(enclave.emodt(DATA, secinfo), Ok(()));
+            assert_eq!(enclave.secinfo_flags(DATA), Some(kind | SECINFO_MODIFIED));
+            assert_eq!(enclave.rights(DATA), Rights::default());
+        }
+    }
+
+    #[test]
+    fn restriction_of_permissions_is_forgotten() {
+        let mut enclave = Plan::new().build();
+        enclave
+            .emodpr(DATA, SecInfo::new(SECINFO_R))
+            .expect("EMODPR");
+        assert_eq!(enclave.emodt(DATA, TRIM), Ok(()));
+        let flags = SECINFO_TRIM | SECINFO_MODIFIED;
+        assert_eq!(enclave.secinfo_flags(DATA), Some(flags));
+    }
+
+    #[test]
+    fn the_address_is_that_of_a_page_that_is_there() {
+        refused(DATA + 0x10, TRIM, Fault::Gp);
+        refused(ABSENT, TRIM, absent_fault(ABSENT, true));
+    }
+
+    #[test]
+    fn secinfo_asks_for_a_tcs_or_for_trimming() {
+        refused(DATA, SecInfo::new(SECINFO_REG | SECINFO_R), Fault::Gp);
+        refused(DATA, SecInfo::new(0x300), Fault::Gp);
+        refused(DATA, SecInfo::new(SECINFO_TRIM | 0x80), Fault::Gp);
+        let mut secinfo = TRIM;
+        secinfo.reserved[3] = 1;
+        refused(DATA, secinfo, Fault::Gp);
+    }
+
+    #[test]
+    fn a_tcs_can_only_be_trimmed() {
+        refused(TCS, SecInfo::new(SECINFO_TCS), epcm_fault(TCS, true));
+        assert_eq!(Plan::new().build().emodt(TCS, TRIM), Ok(()));
+    }
+
+    #[test]
+    fn a_trimmed_page_stays_trimmed() {
+        let mut enclave = Plan::new().build();
+        enclave.emodt(DATA, TRIM).expect("EMODT");
+        let failed = failing(&mut enclave, |e| e.emodt(DATA, TRIM));
+        assert_eq!(failed, Failure::Fault(epcm_fault(DATA, true)));
+    }
+
+    #[test]
+    fn a_page_that_is_pending_or_modified_is_not_modifiable() {
+        let mut enclave = Plan::new().build();
+        enclave.eaug(ABSENT).expect("EAUG");
+        enclave
+            .emodt(DATA, SecInfo::new(SECINFO_TCS))
+            .expect("EMODT");
+        for linear in [ABSENT, DATA] {
+            let failed = failing(&mut enclave, |e| e.emodt(linear, TRIM));
+            assert_eq!(failed, Failure::Status(Status::PageNotModifiable));
+        }
+    }
+
+    #[test]
+    fn the_enclave_is_initialised() {
+        let failed = failing(&mut Plan::new().load(), |e| e.emodt(DATA, TRIM));
+        assert_eq!(failed, Failure::Fault(Fault::Gp));
+    }
+}
