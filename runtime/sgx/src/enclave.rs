@@ -122,16 +122,23 @@ impl<M: Epc> Enclave<M> {
         self.offset(linear).ok_or(Fault::Gp)
     }
 
+    /// #PF if an operand "does not resolve within an EPC": if there is no page at all.
+    pub(crate) fn resolve(&self, linear: u64, access: Access) -> Result<Entry, Fault> {
+        let entry = self.entry(linear);
+        if entry.valid() {
+            Ok(entry)
+        } else {
+            Err(entry.page_fault(linear, access))
+        }
+    }
+
     /// A page operand of an ENCLS leaf: its offset and a valid entry.
     pub(crate) fn epc_page(&self, linear: u64) -> Result<(u64, Entry), Fault> {
         if !linear.is_multiple_of(PAGE_SIZE) {
             return Err(Fault::Gp);
         }
-        let entry = self.entry(linear);
-        match self.offset(linear) {
-            Some(offset) if entry.valid() => Ok((offset, entry)),
-            _ => Err(entry.page_fault(linear, Access::Write)),
-        }
+        let entry = self.resolve(linear, Access::Write)?;
+        Ok((self.offset(linear).ok_or(Fault::Gp)?, entry))
     }
 
     /// Whether a page is a TCS that can be used.

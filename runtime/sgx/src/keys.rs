@@ -73,3 +73,18 @@ pub(crate) fn cmac(key: &[u8; 16], message: &[u8]) -> [u8; 16] {
     mac.update(message);
     mac.finalize().into_bytes().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::cmac;
+
+    #[test]
+    fn cmac_is_that_of_rfc_4493() {
+        let key = 0x2b7e_1516_28ae_d2a6_abf7_1588_09cf_4f3c_u128.to_be_bytes();
+        let empty = 0xbb1d_6929_e959_3728_7fa3_7d12_9b75_6746_u128.to_be_bytes();
+        assert_eq!(cmac(&key, b""), empty);
+        let block = 0x6bc1_bee2_2e40_9f96_e93d_7e11_7393_172a_u128.to_be_bytes();
+        let mac = 0x070a_16b4_6b4d_4144_f79b_dd9d_d04a_287c_u128.to_be_bytes();
+        assert_eq!(cmac(&key, &block), mac);
+    }
+}

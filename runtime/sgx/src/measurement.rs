@@ -66,3 +66,156 @@ fn eadd_record(secinfo_flags: u64) -> [u8; 64] {
     record[16..24].copy_from_slice(&secinfo_flags.to_le_bytes());
     record
 }
+
+#[cfg(test)]
+mod tests {
+    use mystikos_abi::sgx::{
+        SecInfo, Tcs, SECINFO_R, SECINFO_REG, SECINFO_TCS, SECINFO_W, SECINFO_X,
+    };
+    use sha2::{Digest, Sha256};
+    use zerocopy::IntoBytes;
+
+    use super::{Measurement, CHUNK_SIZE};
+    use crate::testing::{tcs, Memory, Page, Plan, BASE, SIZE};
+    use crate::Enclave;
+
+    /// Measurements that a third implementation made (`tests/golden/measurements.py`).
+    const KNOWN: &str = include_str!("../../../tests/golden/measurements.json");
+
+    fn known(name: &str) -> String {
+        let (_, rest) = KNOWN
+            .split_once(&format!("\"{name}\": \""))
+            .expect("a name");
+        rest[..64].to_owned()
+    }
+
+    fn hexadecimal(measurement: &Measurement) -> String {
+        let digest = measurement.mrenclave();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn page(measurement: &mut Measurement, offset: u64, flags: u64, content: &[u8]) {
+        let mut bytes = [0; 4096];
+        bytes[..content.len()].copy_from_slice(content);
+        measurement.eadd(offset, flags);
+        for (at, chunk) in (offset..).step_by(CHUNK_SIZE).zip(bytes.as_chunks().0) {
+            measurement.eextend(at, chunk);
+        }
+    }
+
+    #[test]
+    fn ecreate_is_measured_as_known() {
+        let small = Measurement::ecreate(1, 2 << 20);
+        assert_eq!(hexadecimal(&small), known("nothing but ECREATE, 2 MiB"));
+        let large = Measurement::ecreate(1, 1 << 37);
+        assert_eq!(hexadecimal(&large), known("nothing but ECREATE, 128 GiB"));
+    }
+
+    #[test]
+    fn eadd_is_measured_as_known() {
+        let rwx = SECINFO_REG | SECINFO_R | SECINFO_W | SECINFO_X;
+        let mut one_by_one = Measurement::ecreate(1, 1 << 27);
+        let mut at_once = one_by_one.clone();
+        for number in 1..=20_000 {
+            one_by_one.eadd(number * 4096, rwx);
+        }
+        at_once.eadd_run(4096, 20_000, rwx);
+        assert_eq!(hexadecimal(&one_by_one), known("20000 added pages"));
+        assert_eq!(hexadecimal(&at_once), known("20000 added pages"));
+    }
+
+    #[test]
+    fn eextend_is_measured_as_known() {
+        let content: Vec<u8> = (0..10_240u32).map(|i| i as u8).collect();
+        let mut measurement = Measurement::ecreate(1, 2 << 20);
+        for (number, content) in (0..).zip(content.chunks(4096)) {
+            let flags = SECINFO_REG | SECINFO_R;
+            page(&mut measurement, number * 4096, flags, content);
+        }
+        assert_eq!(hexadecimal(&measurement), known("10240 measured bytes"));
+    }
+
+    #[test]
+    fn a_thread_is_measured_as_known() {
+        let mut measurement = Measurement::ecreate(1, 2 << 20);
+        let tcs = Tcs {
+            ossa: 0x11000,
+            oentry: 0x1234,
+            ofsbase: 0x2000,
+            ogsbase: 0x15000,
+            ..tcs()
+        };
+        page(&mut measurement, 0x10000, SECINFO_TCS, tcs.as_bytes());
+        let rw = SECINFO_REG | SECINFO_R | SECINFO_W;
+        measurement.eadd_run(0x11000, 3, rw);
+        assert_eq!(hexadecimal(&measurement), known("a thread"));
+    }
+
+    /// Numbers that look random and are the same in each run (xorshift).
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % limit
+        }
+    }
+
+    /// Any pages in any order, any parts of them measured, in any order.
+    fn load(numbers: &mut Numbers, said: &mut Vec<u8>) -> Enclave<Memory> {
+        let mut plan = Plan::new();
+        plan.secs.ssaframesize = 1 + numbers.below(3) as u32;
+        let mut enclave = plan.create().expect("ECREATE");
+        said.extend(b"ECREATE\0");
+        said.extend(plan.secs.ssaframesize.to_le_bytes());
+        said.extend(SIZE.to_le_bytes());
+        said.resize(64, 0);
+        let mut free: Vec<u64> = (0..SIZE / 4096).collect();
+        while !free.is_empty() && numbers.below(12) != 0 {
+            let number = free.swap_remove(numbers.below(free.len() as u64) as usize);
+            let page = any_page(numbers, BASE + number * 4096);
+            enclave
+                .eadd(page.linear, SecInfo::new(page.secinfo), Some(&page.content))
+                .expect("EADD");
+            let mut record = [0; 64];
+            record[..4].copy_from_slice(b"EADD");
+            record[8..16].copy_from_slice(&(number * 4096).to_le_bytes());
+            record[16..24].copy_from_slice(&page.secinfo.to_le_bytes());
+            said.extend(record);
+            for _ in 0..numbers.below(5) {
+                let at = numbers.below(16) * 256;
+                enclave.eextend(page.linear + at).expect("EEXTEND");
+                let mut record = [0; 64];
+                record[..7].copy_from_slice(b"EEXTEND");
+                record[8..16].copy_from_slice(&(number * 4096 + at).to_le_bytes());
+                said.extend(record);
+                said.extend(&page.content[at as usize..][..256]);
+            }
+        }
+        enclave
+    }
+
+    fn any_page(numbers: &mut Numbers, linear: u64) -> Page {
+        if numbers.below(4) == 0 {
+            let mut tcs = tcs();
+            tcs.oentry = numbers.below(1 << 20);
+            return Page::new(linear, SECINFO_TCS, tcs.as_bytes());
+        }
+        let rights = [0, 1, 3, 4, 5, 7][numbers.below(6) as usize];
+        let content: Vec<u8> = (0..4096).map(|_| numbers.below(256) as u8).collect();
+        Page::new(linear, SECINFO_REG | rights, &content)
+    }
+
+    #[test]
+    fn any_enclave_measures_as_sha_256_of_its_records() {
+        for seed in 1..=64 {
+            let mut said = Vec::new();
+            let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+            let enclave = load(&mut numbers, &mut said);
+            let expected: [u8; 32] = Sha256::digest(&said).into();
+            assert_eq!(enclave.mrenclave(), expected, "seed {seed}");
+        }
+    }
+}

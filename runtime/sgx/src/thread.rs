@@ -24,10 +24,7 @@ impl<M: Epc> Enclave<M> {
         if !linear.is_multiple_of(PAGE_SIZE) {
             return Err(Fault::Gp);
         }
-        let entry = self.entry(linear);
-        if !entry.valid() {
-            return Err(entry.page_fault(linear, Access::Read));
-        }
+        let entry = self.resolve(linear, Access::Read)?;
         // The AEP.
         if !canonical(cpu.regs.rcx) {
             return Err(Fault::Gp);

@@ -271,3 +271,174 @@ fn put(area: &mut [u8], offset: usize, value: u64) {
         to.copy_from_slice(&value.to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mystikos_abi::sgx::vector;
+
+    use super::XsaveLayout;
+    use crate::testing::{peek, poke, Memory, Plan, Thread, SSA};
+    use crate::{Enclave, Exception, Leaf};
+
+    const XSTATE_BV: usize = 512;
+    const AVX: usize = 576;
+
+    fn exit(thread: &mut Thread, enclave: &mut Enclave<Memory>, vector: Option<u8>) {
+        let cause = vector.map(|vector| Exception {
+            vector,
+            code: 0,
+            address: 0,
+        });
+        thread.aex(enclave, cause);
+    }
+
+    fn area(enclave: &Enclave<Memory>) -> [u8; 832] {
+        peek(enclave, SSA)
+    }
+
+    #[test]
+    fn an_exit_saves_the_components_in_xfrm() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        let inside = thread.xsave.clone();
+        exit(&mut thread, &mut enclave, None);
+        let saved = area(&enclave);
+        assert_eq!(saved[..416], inside[..416]);
+        assert_eq!(saved[AVX..], inside[AVX..]);
+        assert_eq!(
+            saved[XSTATE_BV..XSTATE_BV + 24],
+            [&[7][..], &[0; 23]].concat()
+        );
+    }
+
+    #[test]
+    fn an_exit_writes_neither_what_software_may_use_nor_the_rest_of_the_header() {
+        let mut enclave = Plan::new().build();
+        poke(&mut enclave, SSA + 416, &[0x5a; 96]);
+        poke(&mut enclave, SSA + 536, &[0x5a; 40]);
+        let mut thread = Thread::inside(&mut enclave);
+        exit(&mut thread, &mut enclave, None);
+        let saved = area(&enclave);
+        assert_eq!(saved[416..512], [0x5a; 96]);
+        assert_eq!(saved[536..576], [0x5a; 40]);
+    }
+
+    #[test]
+    fn components_that_are_not_in_use_are_saved_as_initial() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        thread.xsave[XSTATE_BV] = 0;
+        let mxcsr = thread.xsave[24..28].to_vec();
+        exit(&mut thread, &mut enclave, None);
+        let saved = area(&enclave);
+        assert_eq!(saved[..24], [&[0x7f, 3][..], &[0; 22]].concat());
+        // MXCSR is saved in any case, and its mask.
+        assert_eq!(saved[24..28], mxcsr);
+        assert_eq!(saved[32..416], [0; 384]);
+        assert_eq!(saved[AVX..], [0; 256]);
+        assert_eq!(saved[XSTATE_BV], 0);
+    }
+
+    #[test]
+    fn components_outside_xfrm_are_neither_saved_nor_touched() {
+        let mut plan = Plan::new();
+        plan.secs.attributes.xfrm = 3;
+        let mut enclave = plan.build();
+        poke(&mut enclave, SSA + 576, &[0x5a; 256]);
+        let mut thread = Thread::inside(&mut enclave);
+        let inside = thread.xsave.clone();
+        exit(&mut thread, &mut enclave, None);
+        let saved = area(&enclave);
+        assert_eq!((&saved[AVX..], saved[XSTATE_BV]), (&[0x5a; 256][..], 3));
+        assert_eq!(thread.xsave[AVX..], inside[AVX..]);
+        assert_eq!(thread.xsave[XSTATE_BV] & 4, 4);
+        thread.xsave[AVX..].fill(0x33);
+        thread.enclu(&mut enclave).expect("ERESUME");
+        assert_eq!(thread.xsave[AVX..], [0x33; 256]);
+        assert_eq!(thread.xsave[..416], inside[..416]);
+    }
+
+    #[test]
+    fn outside_sees_synthetic_state() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        let inside = thread.xsave.clone();
+        exit(&mut thread, &mut enclave, None);
+        let seen = &thread.xsave;
+        assert_eq!(seen[..24], [&[0x7f, 3][..], &[0; 22]].concat());
+        assert_eq!(seen[24..28], 0x1fb0u32.to_le_bytes());
+        assert_eq!(seen[32..416], [0; 384]);
+        assert_eq!(seen[AVX..], [0; 256]);
+        // x87 and AVX are as after INIT; SSE is not, for MXCSR.
+        assert_eq!(seen[XSTATE_BV], 2);
+        // MXCSR_MASK and what belongs to the caller.
+        assert_eq!(seen[28..32], inside[28..32]);
+        assert_eq!(seen[416..512], inside[416..512]);
+        assert_eq!(seen[520..576], inside[520..576]);
+    }
+
+    #[test]
+    fn after_an_x87_error_outside_sees_one() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        exit(&mut thread, &mut enclave, Some(vector::MF));
+        assert_eq!(thread.xsave[..4], [0x7e, 3, 0x81, 0x80]);
+        assert_eq!(thread.xsave[24..28], 0x1fb0u32.to_le_bytes());
+        assert_eq!(thread.xsave[XSTATE_BV], 3);
+    }
+
+    #[test]
+    fn after_a_simd_error_outside_sees_one() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        exit(&mut thread, &mut enclave, Some(vector::XM));
+        assert_eq!(thread.xsave[..4], [0x7f, 3, 0, 0]);
+        assert_eq!(thread.xsave[24..28], 0x1f01u32.to_le_bytes());
+    }
+
+    #[test]
+    fn a_resumption_restores_components_in_use_and_initialises_the_others() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        exit(&mut thread, &mut enclave, None);
+        poke(&mut enclave, SSA + XSTATE_BV as u64, &[4]);
+        poke(&mut enclave, SSA + 24, &0x1fa0u32.to_le_bytes());
+        let saved = area(&enclave);
+        thread.enclu(&mut enclave).expect("ERESUME");
+        let restored = &thread.xsave;
+        assert_eq!(restored[..24], [&[0x7f, 3][..], &[0; 22]].concat());
+        assert_eq!(restored[24..28], 0x1fa0u32.to_le_bytes());
+        assert_eq!(restored[32..416], [0; 384]);
+        assert_eq!(restored[AVX..], saved[AVX..]);
+        // SSE is marked in use, so that whoever loads the image loads MXCSR.
+        assert_eq!(restored[XSTATE_BV], 6);
+    }
+
+    #[test]
+    fn a_layout_holds_what_cpuid_says() {
+        let layout = XsaveLayout::INTEL;
+        assert_eq!(layout.size(3), Some(576));
+        assert_eq!(layout.size(7), Some(832));
+        assert_eq!(layout.size(0xe7), Some(2688));
+        assert_eq!(layout.size(0x2e7), Some(2696));
+        assert_eq!(layout.size(1 << 8), None);
+        assert_eq!(layout.size(1 << 63), None);
+        let amd = layout.with_component(5, 832, 64).with_component(9, 2432, 8);
+        assert_eq!(amd.size(0x27), Some(896));
+        assert_eq!(amd.size(0x207), Some(2440));
+        assert_eq!(layout.with_component(0, 1, 1), layout);
+        assert_eq!(layout.with_component(19, 1, 1), layout);
+    }
+
+    #[test]
+    fn an_image_that_shrank_inside_harms_nothing() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        thread.xsave.clear();
+        exit(&mut thread, &mut enclave, Some(vector::MF));
+        assert_eq!(
+            thread.leaf(&mut enclave, Leaf::Eresume),
+            Err(crate::Fault::Gp)
+        );
+    }
+}

@@ -184,3 +184,6 @@ impl<M: Epc> Enclave<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

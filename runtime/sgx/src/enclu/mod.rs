@@ -97,3 +97,56 @@ impl Cpu<'_> {
         self.regs.rflags = self.regs.rflags & !(rflags::STATUS | rflags::ZF) | zf;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Leaf;
+    use crate::testing::{Plan, Thread};
+    use crate::Fault;
+
+    const INSIDE: [Leaf; 7] = [
+        Leaf::Ereport,
+        Leaf::Egetkey,
+        Leaf::Eexit,
+        Leaf::Eaccept,
+        Leaf::Emodpe,
+        Leaf::Eacceptcopy,
+        Leaf::Edeccssa,
+    ];
+
+    #[test]
+    fn a_leaf_that_does_not_exist_is_gp() {
+        let mut enclave = Plan::new().build();
+        for leaf in [8, 10, 0xffff_ffff] {
+            let mut thread = Thread::new();
+            thread.regs.rax = leaf;
+            assert_eq!(thread.enclu(&mut enclave), Err(Fault::Gp));
+        }
+    }
+
+    #[test]
+    fn the_upper_half_of_rax_is_ignored() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::new();
+        thread.regs.rax = 0xdead_beef_0000_0002;
+        assert_eq!(thread.enclu(&mut enclave), Ok(Leaf::Eenter));
+    }
+
+    #[test]
+    fn leaves_for_the_enclave_are_gp_outside() {
+        let mut enclave = Plan::new().build();
+        for leaf in INSIDE {
+            let done = Thread::new().leaf(&mut enclave, leaf);
+            assert_eq!(done, Err(Fault::Gp), "{leaf:?}");
+        }
+    }
+
+    #[test]
+    fn leaves_that_enter_are_gp_inside() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        for leaf in [Leaf::Eenter, Leaf::Eresume] {
+            assert_eq!(thread.leaf(&mut enclave, leaf), Err(Fault::Gp), "{leaf:?}");
+        }
+    }
+}

@@ -1,6 +1,5 @@
 //! What the tests share: memory, an enclave to build and alter, a signer, and threads to run in it.
 
-#![allow(dead_code)] // The tests of most leaves follow.
 #![allow(missing_docs, clippy::missing_panics_doc, clippy::new_without_default)]
 
 use mystikos_abi::sgx::{
@@ -289,6 +288,58 @@ impl Thread {
         cause: Option<Exception>,
     ) -> Option<Exception> {
         self.with(|cpu| enclave.aex(cpu, cause))
+    }
+}
+
+/// An operand of a leaf function that is executed inside: which register it is in, and what its page must allow.
+pub struct Operand {
+    pub leaf: Leaf,
+    /// Operands that are right: RBX, RCX, RDX.
+    pub right: [u64; 3],
+    /// Which of them it is.
+    pub index: usize,
+    pub align: u64,
+    pub write: bool,
+}
+
+impl Operand {
+    fn faults(&self, enclave: &mut Enclave<Memory>, thread: &Thread, linear: u64, fault: Fault) {
+        let mut operands = self.right;
+        operands[self.index] = linear;
+        let done = thread.clone().call(enclave, self.leaf, operands);
+        assert_eq!(done, Err(fault), "operand {} at {linear:#x}", self.index);
+    }
+
+    /// It is aligned and in ELRANGE (#GP), and in a regular page that is there, neither pending nor modified, and that
+    /// can be accessed so (#PF).
+    pub fn is_checked(&self) {
+        self.is_checked_in(Plan::new());
+    }
+
+    /// The same with what other operands need in memory.
+    pub fn is_checked_in(&self, mut plan: Plan) {
+        // Neither readable nor writable.
+        plan.page(READ_ONLY).secinfo = SECINFO_REG | SECINFO_X;
+        let mut enclave = plan.build();
+        let thread = Thread::inside(&mut enclave);
+        let right = self.right[self.index];
+        self.faults(&mut enclave, &thread, right + self.align / 2, Fault::Gp);
+        self.faults(&mut enclave, &thread, BASE - 0x1000, Fault::Gp);
+        self.faults(&mut enclave, &thread, BASE + SIZE, Fault::Gp);
+        let fault = absent_fault(ABSENT, self.write);
+        self.faults(&mut enclave, &thread, ABSENT, fault);
+        enclave.eaug(ABSENT).expect("EAUG");
+        enclave
+            .emodt(SSA + 0x2000, SecInfo::new(SECINFO_TCS))
+            .expect("EMODT");
+        let mut wrong = vec![TCS, READ_ONLY, ABSENT, SSA + 0x2000];
+        if self.write {
+            wrong.push(CODE);
+        }
+        for linear in wrong {
+            let fault = epcm_fault(linear, self.write);
+            self.faults(&mut enclave, &thread, linear, fault);
+        }
     }
 }
 

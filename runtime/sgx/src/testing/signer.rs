@@ -1,5 +1,8 @@
 //! A signer of enclaves, by an implementation of its own.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use mystikos_abi::sgx::Attributes;
 use num_bigint::BigUint;
 use sha2::{Digest, Sha256};
@@ -87,29 +90,46 @@ impl Signer {
         for &(at, byte) in &self.altered {
             s[at] = byte;
         }
-        put_signature(&mut s);
+        let [signature, q1, q2] = signature(&s);
+        for (at, value) in [(128, modulus()), (516, signature), (1040, q1), (1424, q2)] {
+            let bytes = value.to_bytes_le();
+            s[at..at + bytes.len()].copy_from_slice(&bytes);
+        }
         s
     }
 }
 
-fn put_signature(s: &mut [u8; 1808]) {
-    let number = |hex: &str| BigUint::parse_bytes(hex.as_bytes(), 16).expect("hexadecimal");
-    let (modulus, exponent) = (number(MODULUS), number(PRIVATE_EXPONENT));
+fn number(hex: &str) -> BigUint {
+    BigUint::parse_bytes(hex.as_bytes(), 16).expect("hexadecimal")
+}
+
+fn modulus() -> BigUint {
+    number(MODULUS)
+}
+
+/// SIGNATURE, Q1 and Q2. Most tests sign the same, so each is made once.
+fn signature(s: &[u8; 1808]) -> [BigUint; 3] {
+    static MADE: Mutex<BTreeMap<Vec<u8>, [BigUint; 3]>> = Mutex::new(BTreeMap::new());
     let digest = Sha256::new()
         .chain_update(&s[..128])
         .chain_update(&s[900..1028])
-        .finalize();
+        .finalize()
+        .to_vec();
+    let mut made = MADE.lock().expect("no panic while locked");
+    let make = || compute(&digest);
+    made.entry(digest.clone()).or_insert_with(make).clone()
+}
+
+fn compute(digest: &[u8]) -> [BigUint; 3] {
+    let modulus = modulus();
     // EMSA-PKCS1-v1_5: 00 01 FF… 00 DigestInfo.
     let mut message = vec![0, 1];
     message.resize(332, 0xff);
     message.extend(b"\0\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\0\x04\x20");
     message.extend(digest);
-    let signature = BigUint::from_bytes_be(&message).modpow(&exponent, &modulus);
+    let signature = BigUint::from_bytes_be(&message).modpow(&number(PRIVATE_EXPONENT), &modulus);
     let square = &signature * &signature;
     let q1 = &square / &modulus;
     let q2 = (square % &modulus) * &signature / &modulus;
-    for (at, value) in [(128, &modulus), (516, &signature), (1040, &q1), (1424, &q2)] {
-        let bytes = value.to_bytes_le();
-        s[at..at + bytes.len()].copy_from_slice(&bytes);
-    }
+    [signature, q1, q2]
 }
