@@ -12,6 +12,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+__all__ = [
+    "AttachError",
+    "BindingError",
+    "CollectError",
+    "ConfigError",
+    "DiffError",
+    "KeyFileError",
+    "LayoutError",
+    "MystError",
+    "OutputError",
+    "PackageError",
+    "Problem",
+    "RequestError",
+    "RootFsError",
+    "RuntimeMissingError",
+    "SignatureError",
+    "SignerError",
+]
+
 
 class MystError(Exception):
     """Bad input, told as ``where: found, expected what``; ``hint`` is what to do about it."""

@@ -1,4 +1,4 @@
-"""The native runtime that every package carries: launcher, kernel and CRT image, built from ``runtime/``.
+"""The native runtime that every package carries: launcher, kernel and CRT image, built from ``runtime/``::
 
 runtime = Runtime.load()
 len(runtime.launcher), len(runtime.kernel), len(runtime.crt)

@@ -1,7 +1,7 @@
-"""The one place that knows the order of the stages.
+"""The one place that knows the order of the stages::
 
 signer = PemSigner.load(Path("private.pem"), None)
-build(Path("appdir"), signer, config.load(Path("config.json")), Path("app"))
+build(Path("appdir"), signer, config.load("config.json"), Path("app"))
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stage 5b: a signing request: all 256 signed bytes and what they mean, for a key that is elsewhere.
+"""Stage 5b: a signing request: all 256 signed bytes and what they mean, for a key that is elsewhere::
 
     request = SigningRequest.of(fields, inputs)
     Path("request.json").write_bytes(request.encode())
@@ -28,7 +28,8 @@ __all__ = ["LARGEST", "DetachedSigner", "SigningRequest"]
 
 TYPE = "mystikos-signing-request"
 VERSION = 1
-LARGEST = 64 * 1024  # bytes of a request; one has about 2 KB
+LARGEST = 64 * 1024
+"""Bytes of a request; one has about 2 KB."""
 
 _KEYS = {"type", "version", "signed_bytes", "sha256", "meaning", "mrsigner", "inputs"}
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_DATE", "check", "check_modulus", "complete", "mrsigner", "sign", "unsigned"]
 
 DEFAULT_DATE = datetime.date(1980, 1, 1)
+"""Date of a signature when nobody tells one."""
 
 # DigestInfo of SHA-256 (RFC 8017, 9.2, note 1).
 _DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")

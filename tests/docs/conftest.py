@@ -28,6 +28,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -
 
 
 @pytest.fixture
-def home(begun: Path, tmp_path: Path) -> Path:
-    """A copy of it for one page."""
-    return Path(shutil.copytree(begun, tmp_path / "home", symlinks=True))
+def home(page: str, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of it for one page; the page of an example begins with the example's files."""
+    example = pages.ROOT / "examples" / Path(page).stem
+    start = example if Path(page).parent.name == "examples" else request.getfixturevalue("begun")
+    return Path(shutil.copytree(start, tmp_path / "home", symlinks=True))

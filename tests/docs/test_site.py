@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from urllib.parse import urlparse
 import pytest
 import yaml
 
+import mystikos
 from mystikos.cli import VERBS
 from tests.support.pages import PAGES, ROOT, blocks_of, text_of
 
@@ -99,10 +102,39 @@ def test_every_verb_has_a_guide_in_the_navigation_that_shows_how_to_run_it() -> 
 
 
 def test_the_list_of_guides_names_every_guide() -> None:
-    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", text_of("docs/guides/README.md")))
+    listed = set(re.findall(r"\]\(([\w/-]+\.md)\)", text_of("docs/guides/README.md")))
 
-    there = {page.name for page in (ROOT / "docs/guides").glob("*.md")} - {"README.md"}
-    assert listed == there
+    guides = ROOT / "docs/guides"
+    assert listed == {str(page.relative_to(guides)) for page in guides.rglob("*.md")} - {"README.md"}
+
+
+def test_every_example_has_a_page() -> None:
+    pages = {page.stem for page in (ROOT / "docs/guides/examples").glob("*.md")}
+
+    assert pages == {directory.name for directory in (ROOT / "examples").iterdir()}
+
+
+def public_modules() -> list[str]:
+    """The modules that people import from: those that promise something (``__all__``)."""
+    names = [f"mystikos.{module.name}" for module in pkgutil.iter_modules(mystikos.__path__)]
+    names = [name for name in names if not name.startswith("mystikos._") and name != "mystikos.cli"]
+    return [name for name in names if hasattr(importlib.import_module(name), "__all__")]
+
+
+def test_the_library_pages_show_every_public_name(site: Path) -> None:
+    library = ROOT / "docs/reference/library"
+    shown = re.findall(r"^::: (\S+)$", "".join(p.read_text() for p in library.glob("*.md")), re.MULTILINE)
+    text = "".join(page.read_text(encoding="utf-8") for page in (site / "reference/library").glob("*.html"))
+
+    assert [module for module in public_modules() if module not in shown] == []
+    names = [f"{module}.{name}" for module in shown for name in importlib.import_module(module).__all__]
+    assert [name for name in names if f'id="{name}"' not in text] == [], "show a name by a docstring"
+
+
+def test_docstrings_are_shown_as_markdown(site: Path) -> None:
+    for page in (site / "reference/library").glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r"::</p>|:\w+:(?:<code>|`)|<p>===|<p>&gt;&gt;&gt;", text) == [], page.name
 
 
 def test_a_page_fetches_nothing_from_other_hosts(site: Path) -> None:

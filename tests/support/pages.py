@@ -63,11 +63,12 @@ def has_commands(page: str) -> bool:
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """The caller's environment, with a ``myst`` of this working tree in front (made in ``directory``)."""
+    """The caller's environment, with this tree's ``myst`` and ``python`` in front (in ``directory``)."""
     directory.mkdir()
-    shim = directory / "myst"
-    shim.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}/src" exec "{sys.executable}" -m mystikos "$@"\n')
-    shim.chmod(0o755)
+    for name, arguments in (("myst", "-m mystikos"), ("python", "")):
+        shim = directory / name
+        shim.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}/src" exec "{sys.executable}" {arguments} "$@"\n')
+        shim.chmod(0o755)
     return {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}", "NO_COLOR": "1"}
 
 

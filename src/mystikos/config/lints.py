@@ -257,3 +257,4 @@ LINTS = (
     Lint("no-effect", "A setting that this version cannot keep yet.", "remove it, or wait", _no_effect),
     Lint("deprecated-key", "A deprecated key.", "rename it MemorySize", _deprecated),
 )
+"""Every setting that weakens what a package protects: name, what it finds, remedy."""

@@ -311,6 +311,7 @@ class Config:
 
 
 KEYS: tuple[Key, ...] = keys_of(Config)
+"""The table of keys, in the order of the fields of Config."""
 
 
 def from_record(record: bytes, source: bytes = b"", name: str = "config record") -> Config:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+__all__ = ["BytesContent", "Content"]
+
 
 class Content(Protocol):
     """A section's bytes, streamed; a root file system is one."""

@@ -20,7 +20,28 @@ from enum import IntEnum
 
 from mystikos import _abi
 
+__all__ = [
+    "PAGE",
+    "REG_R",
+    "REG_RW",
+    "REG_RWX",
+    "REG_RX",
+    "Descriptor",
+    "DescriptorError",
+    "Enclave",
+    "Kind",
+    "Region",
+    "Section",
+    "Slice",
+    "Tcs",
+    "decode",
+    "encode",
+    "encoded_size",
+    "page_count",
+]
+
 PAGE = _abi.PAGE_SIZE
+"""Bytes of a page."""
 
 _HEADER = struct.Struct("<8sIIQQIIQQQIIQQ8s32s")
 _RECORD = struct.Struct("<QQQIIIIQQQQQQII32s")
@@ -78,9 +99,13 @@ class Kind(IntEnum):
 
 
 REG_R = _abi.SECINFO_REG | _abi.SECINFO_R
+"""SECINFO.FLAGS of regular pages that can be read."""
 REG_RW = REG_R | _abi.SECINFO_W
+"""Read and written."""
 REG_RX = REG_R | _abi.SECINFO_X
+"""Read and executed."""
 REG_RWX = REG_RW | _abi.SECINFO_X
+"""All of it."""
 
 _ALLOWED_SECINFO = frozenset({_abi.SECINFO_TCS, REG_R, REG_RW, REG_RX, REG_RWX})
 

@@ -11,9 +11,23 @@ from dataclasses import dataclass
 
 from mystikos import _abi
 
+__all__ = [
+    "EXPONENT",
+    "KEY_SIZE",
+    "SIGNED_RANGES",
+    "SIZE",
+    "Sigstruct",
+    "SigstructError",
+    "unpack",
+    "unpack_signed",
+]
+
 SIZE = _abi.SIGSTRUCT_SIZE
+"""Bytes of the structure."""
 KEY_SIZE = 384
+"""Bytes of the modulus and of the signature."""
 EXPONENT = 3
+"""The public exponent, the only one that SGX takes."""
 SIGNED_RANGES = (slice(0, 128), slice(900, 1028))
 """The bytes that the signature covers."""
 

@@ -12,10 +12,14 @@ import string
 from typing import Protocol
 
 KEY_BITS = 3072
+"""Bits of the modulus."""
 KEY_BYTES = KEY_BITS // 8
+"""Bytes of the modulus and of a signature."""
 EXPONENT = 3
+"""The public exponent."""
 A_KEY = "an RSA key of 3072 bits with exponent 3"
 MAKE_A_KEY = "make a right one with `myst keygen private.pem` or `openssl genrsa -out private.pem -3 3072`"
+"""A hint for people whose key will not do."""
 FORMS = (
     f"{KEY_BYTES} bytes, big-endian, as `openssl dgst -sha256 -sign` writes them, or these in base64 or hex"
 )

@@ -19,7 +19,10 @@ from enum import Enum
 from mystikos.errors import SignerError, clip
 from mystikos.signers.base import FORMS, decode_signature
 
+__all__ = ["DEFAULT_TIMEOUT", "CommandSigner", "Input"]
+
 DEFAULT_TIMEOUT = 300.0
+"""Seconds."""
 
 
 class Input(Enum):

@@ -29,6 +29,7 @@ _RELEASE_MARK = b"# mystikos: release key\n"
 _RELEASE_LINE = re.compile(rb"^[ \t]*#[ \t]*mystikos:[ \t]*release key\s*$", re.MULTILINE | re.IGNORECASE)
 
 Passphrase = bytes | Callable[[], bytes] | None
+"""A passphrase, or who to ask for it when the key turns out to be encrypted."""
 
 
 class PemSigner:

@@ -24,6 +24,8 @@ from mystikos.signers.base import A_KEY, EXPONENT, KEY_BYTES, describe_key
 if TYPE_CHECKING:
     import pkcs11
 
+__all__ = ["Pkcs11Signer", "TokenKey"]
+
 _INSTALL = "install it with `pip install 'mystikos[pkcs11]'`"
 _TEST_MESSAGE = b"mystikos: can this token sign with this key?"  # no SIGSTRUCT: those have 256 bytes
 # DigestInfo of SHA-256 (RFC 8017, 9.2, note 1), for tokens that only do the RSA part.

@@ -19,7 +19,10 @@ from importlib.metadata import EntryPoint, entry_points
 from mystikos.errors import MystError, SignerError
 from mystikos.signers.base import Signer, is_release_key
 
+__all__ = ["GROUP", "PluginSigner", "load", "names"]
+
 GROUP = "mystikos.signers"
+"""The group of entry points."""
 
 
 @dataclass(frozen=True)
