@@ -1,4 +1,7 @@
 //! Asynchronous enclave exit (SDM volume 3D, chapter 37).
+//!
+//! The SDM's flow leaves EXITINFO as it is after #GP or #PF without EXINFO; its table of EXITINFO says that the field is
+//! clear for all that is not reported, and so it is here.
 
 use mystikos_abi::sgx::{
     enclu, pfec, vector, ExInfo, EXITINFO_HARDWARE, EXITINFO_SOFTWARE, EXITINFO_VALID,

@@ -43,6 +43,16 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Ud => f.write_str("#UD"),
+            Fault::Gp => f.write_str("#GP(0)"),
+            Fault::Pf { address, code } => write!(f, "#PF({code:#x}) at {address:#x}"),
+        }
+    }
+}
+
 /// An exception that ends a stay in the enclave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exception {
@@ -121,11 +131,26 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Status(status) => f.write_str(status.name()),
-            Failure::Fault(Fault::Ud) => f.write_str("#UD"),
-            Failure::Fault(Fault::Gp) => f.write_str("#GP(0)"),
-            Failure::Fault(Fault::Pf { address, code }) => {
-                write!(f, "#PF({code:#x}) at {address:#x}")
-            }
+            Failure::Fault(fault) => fault.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, Fault, Status};
+
+    #[test]
+    fn failures_are_told_as_the_sdm_names_them() {
+        let told = |failure: Failure| format!("{failure}");
+        let status = Status::InvalidSigStruct;
+        assert_eq!(told(status.into()), "SGX_INVALID_SIG_STRUCT");
+        assert_eq!(told(Fault::Ud.into()), "#UD");
+        assert_eq!(told(Fault::Gp.into()), "#GP(0)");
+        let fault = Fault::Pf {
+            address: 0x1000,
+            code: 0x8007,
+        };
+        assert_eq!(told(fault.into()), "#PF(0x8007) at 0x1000");
     }
 }

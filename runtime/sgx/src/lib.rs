@@ -9,7 +9,7 @@
 //! * An [`Enclave`] is what the processor would hold: SECS, EPCM and measurement. It reaches the pages through [`Epc`],
 //!   as the processor does, whatever page tables say. A thread's registers come and go in a [`Cpu`].
 //! * Each leaf function is a file, and reads like its listing in the SDM: the checks in their order, then what changes.
-//!   A leaf function that faults has changed nothing.
+//!   A leaf function that faults has changed nothing. Where a listing contradicts itself, a comment says what was taken.
 //! * [`Enclave::enclu`] and [`Enclave::aex`] neither allocate nor panic: they run in signal handlers.
 //! * The library has no lock. Whoever shares an enclave among threads has one, so that checks for concurrent use, and
 //!   the errors they give, have no place here.
@@ -46,6 +46,8 @@ mod fault;
 mod keys;
 pub mod measurement;
 mod processor;
+#[cfg(test)]
+mod random;
 pub mod sigstruct;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -76,6 +76,7 @@ mod tests {
     use zerocopy::IntoBytes;
 
     use super::{Measurement, CHUNK_SIZE};
+    use crate::random::Numbers;
     use crate::testing::{tcs, Memory, Page, Plan, BASE, SIZE};
     use crate::Enclave;
 
@@ -151,18 +152,6 @@ mod tests {
         assert_eq!(hexadecimal(&measurement), known("a thread"));
     }
 
-    /// Numbers that look random and are the same in each run (xorshift).
-    struct Numbers(u64);
-
-    impl Numbers {
-        fn below(&mut self, limit: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % limit
-        }
-    }
-
     /// Any pages in any order, any parts of them measured, in any order.
     fn load(numbers: &mut Numbers, said: &mut Vec<u8>) -> Enclave<Memory> {
         let mut plan = Plan::new();
@@ -212,8 +201,7 @@ mod tests {
     fn any_enclave_measures_as_sha_256_of_its_records() {
         for seed in 1..=64 {
             let mut said = Vec::new();
-            let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
-            let enclave = load(&mut numbers, &mut said);
+            let enclave = load(&mut Numbers::new(seed), &mut said);
             let expected: [u8; 32] = Sha256::digest(&said).into();
             assert_eq!(enclave.mrenclave(), expected, "seed {seed}");
         }

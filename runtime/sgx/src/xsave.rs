@@ -187,7 +187,8 @@ impl<M: Epc> Frame<'_, M> {
     }
 }
 
-/// The synthetic state that AEX leaves of the components in XFRM (SDM volume 3D, 37.3).
+/// The synthetic state that AEX leaves of the components in XFRM (SDM volume 3D, 37.3): as after INIT, but for MXCSR, and
+/// for FCW and FSW after an x87 error.
 pub(crate) fn synthesise(image: &mut [u8], layout: &XsaveLayout, xfrm: u64, cause: Option<u8>) {
     let floating_point_error = cause == Some(vector::MF);
     let mut legacy = [0; LEGACY_USED];
