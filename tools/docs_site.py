@@ -96,6 +96,8 @@ def _list_decisions(pages: list[Any]) -> None:
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Includes, the list of decisions, and links that lead out of docs/."""
     place = DOCS / page.file.src_uri
+    if page.is_homepage:  # its list would name nothing but itself
+        page.meta["hide"] = ["navigation"]
     text = expand(markdown, place).replace("<!-- decisions -->", _decision_list())
     return turn_links(text, place, place)
 
