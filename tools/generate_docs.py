@@ -12,6 +12,7 @@ import format_docs
 from mystikos.cli import ALIASES, VERBS, _myst
 from mystikos.config.documents import reference as config_reference
 from mystikos.inspection import syscalls
+from mystikos.verification.documents import reference as policy_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,6 +81,7 @@ PAGES = {
     "docs/reference/config.md": config_reference,
     "docs/reference/host-abi.md": format_docs.host_abi,
     "docs/reference/package-format.md": format_docs.package_format,
+    "docs/reference/policy.md": policy_reference,
     "docs/reference/syscalls.md": syscall_reference,
 }
 

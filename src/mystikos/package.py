@@ -12,12 +12,14 @@ being measured, whatever depends on its bytes comes after it::
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from mystikos import _abi
 from mystikos.errors import PackageError, RuntimeMissingError
 from mystikos.formats import descriptor as descriptor_format
 from mystikos.formats import elf, sigstruct
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from mystikos.formats.content import Content
     from mystikos.measurement import Measurement
 
-__all__ = ["Package", "PackageWriter", "unpack"]
+__all__ = ["Package", "PackageWriter", "is_damaged", "launcher_digest", "unpack"]
 
 _SHSTRTAB = b".shstrtab"
 _MAX_SECTION_HEADERS = 1024
@@ -200,6 +202,11 @@ class Package:
         return self._file[place.offset : place.end]
 
     @property
+    def launcher(self) -> memoryview:
+        """The launcher, with the ELF header that speaks of the package's sections, and padded to a page."""
+        return self._file[: self.sections[Section.KERNEL].offset]
+
+    @property
     def record(self) -> bytes:
         """The canonical config record: what the kernel reads."""
         return self._part(self.parameters.record)
@@ -234,6 +241,31 @@ def unpack(path: Path) -> Package:
     except ParametersError as exc:
         raise _not_a_package(path, f".mystconfig: {exc}") from exc
     return Package(path, sections, decoded.enclave, decoded.trace, signature, parameters, data)
+
+
+def launcher_digest(launcher: memoryview) -> bytes:
+    """SHA-256 that tells launchers apart, in a package or alone: without what a package changes in them.
+
+    These are the ELF header's fields about sections, and the padding to the next page.
+    """
+    header = elf.Header(*elf.EHDR.unpack_from(launcher))
+    header = replace(header, shoff=0, shnum=0, shstrndx=0, shentsize=0)
+    digest = hashlib.sha256(header.pack())
+    digest.update(launcher[elf.EHDR.size :])
+    digest.update(bytes(-len(launcher) % PAGE))
+    return digest.digest()
+
+
+_MARKS = (_abi.PARAMETERS_MAGIC, _abi.DESCRIPTOR_MAGIC, Section.ENCLAVE.elf_name.encode() + b"\0")
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file that :func:`unpack` refuses was a package, by what still stands in it."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return data[:4] == elf.MAGIC and any(data.find(mark) >= 0 for mark in _MARKS)
+    except (OSError, ValueError):
+        return False
 
 
 def _not_a_package(path: Path, found: str) -> PackageError:

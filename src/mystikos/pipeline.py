@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mystikos import binding, costs, layout, rootfs, signature
+from mystikos import binding, costs, layout, parts, rootfs, signature
+from mystikos import config as configs
 from mystikos.closure import closure_check, grouped
 from mystikos.errors import AttachError, ConfigError, OutputError
 from mystikos.formats.atomic import atomic_output
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from mystikos.costs import Costs
     from mystikos.formats.content import Content
     from mystikos.layout import Layout
+    from mystikos.package import Package
     from mystikos.rootfs import RootFs
     from mystikos.signers import Signer
 
-__all__ = ["Built", "Requested", "attach", "build", "build_into", "measure", "request"]
+__all__ = ["Built", "Requested", "attach", "build", "build_into", "measure", "rebuild", "request"]
 
 _MODE = 0o755
 
@@ -93,7 +95,7 @@ def build_into(
     """:func:`build` into an open, empty, seekable file, whatever the key."""
     signature.check_modulus(signer.public_modulus())
     runtime = runtime or Runtime.load()
-    _, planned, lacking = _plan(source, config, runtime)
+    _, planned, lacking = _plan(_load(source), config, runtime)
 
     writer = PackageWriter(file, runtime.launcher)
     measurement = measure_enclave(
@@ -122,7 +124,7 @@ def measure(
 
     Refuses what :func:`build` refuses.
     """
-    root, planned, _ = _plan(source, config, runtime or Runtime.load())
+    root, planned, _ = _plan(_load(source), config, runtime or Runtime.load())
     measured = measure_enclave(planned.enclave, planned.contents, progress=_counter(planned, progress))
     return costs.account(planned.enclave, root, measured)
 
@@ -146,7 +148,7 @@ def request(
         check_key(modulus)
     if not allow_debug:
         check_debug(config, release_key=True)
-    _, planned, lacking = _plan(source, config, runtime or Runtime.load())
+    _, planned, lacking = _plan(_load(source), config, runtime or Runtime.load())
     hashed = {section: _Hashed(content) for section, content in planned.contents.items()}
     measurement = measure_enclave(planned.enclave, hashed, progress=_counter(planned, progress))
     fields = signature.unsigned(
@@ -195,6 +197,32 @@ def attach(
         raise AttachError(error.where, f"{error.found}\n{differences}", hint=error.hint) from error
 
 
+def rebuild(
+    package: Package,
+    output: Path,
+    *,
+    source: Path | None = None,
+    config: Config | None = None,
+    runtime: Runtime | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Build ``package`` again as ``output``, with the signature that it has, whatever it is over.
+
+    From the application directory (or archive) ``source`` and ``config``; from its own where one is None.
+    Equal files are the proof that the package is made of nothing else.
+    """
+    runtime = runtime or Runtime.load()
+    root = parts.root_file_system(package) if source is None else _load(source)
+    config = configs.parse(package.config_source, ".mystconfig") if config is None else config
+    _, planned, _ = _plan(root, config, runtime)
+    with atomic_output(output, _MODE) as file:
+        writer = PackageWriter(file, runtime.launcher)
+        measurement = measure_enclave(
+            planned.enclave, writer.contents(planned.contents), progress=_counter(planned, progress)
+        )
+        writer.finish(planned.enclave, measurement, package.sigstruct)
+
+
 class _Hashed:
     """A content and its SHA-256; a stream is hashed while it is read, once and wholly."""
 
@@ -218,15 +246,18 @@ class _Hashed:
         return self._hash.hexdigest()
 
 
-def _plan(source: Path, config: Config, runtime: Runtime) -> tuple[RootFs, Layout, tuple[str, ...]]:
+def _load(source: Path) -> RootFs:
+    return rootfs.scan(source) if source.is_dir() else rootfs.from_archive(source)
+
+
+def _plan(root: RootFs, config: Config, runtime: Runtime) -> tuple[RootFs, Layout, tuple[str, ...]]:
     """Everything before the measurement; and which libraries other files than the program lack."""
     kernel = layout.Kernel.parse(runtime.kernel, "libmystkernel")
-    root = rootfs.scan(source) if source.is_dir() else rootfs.from_archive(source)
-    lacking = _examine(source, root, config)
+    lacking = _examine(root, config)
     return root, layout.plan(config, root, binding.bind(root), kernel, runtime.crt), lacking
 
 
-def _examine(source: Path, root: RootFs, config: Config) -> tuple[str, ...]:
+def _examine(root: RootFs, config: Config) -> tuple[str, ...]:
     """Refuse what could not start; return what other files of the tree lack, a line for each library."""
     problems = preflight(config, root)
     if problems:

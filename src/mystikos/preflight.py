@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from mystikos.closure import closure_check, grouped
 from mystikos.config import Config
-from mystikos.config.reading import place_of
+from mystikos.config.mistakes import place_of
 from mystikos.errors import Problem, RootFsError, clip
 from mystikos.formats.jsonc import Place
 from mystikos.rootfs import Entry, RootFs, printable

@@ -301,7 +301,8 @@ def from_archive(path: Path, *, offset: int = 0, size: int | None = None) -> Roo
     name = os.fsencode(path)
     try:
         with path.open("rb", buffering=0) as file:
-            reader = _FileReader(file.fileno(), name, offset, size)
+            # content is opened later, without following a link: the caller's own is followed now
+            reader = _FileReader(file.fileno(), os.path.realpath(name), offset, size)
             return _assemble(_archive_nodes(reader, str(path)))
     except OSError as error:
         raise _unreadable(name, error) from error

@@ -231,6 +231,14 @@ def test_an_image_read_back_is_the_same_image(appdir: Path, tmp_path: Path) -> N
     assert _image(again) == archive.read_bytes()
 
 
+def test_an_image_behind_a_link_is_read_with_its_files(appdir: Path, tmp_path: Path) -> None:
+    image = b"".join(scan(appdir).chunks())
+    (tmp_path / "real.cpio").write_bytes(image)
+    (tmp_path / "link.cpio").symlink_to("real.cpio")
+
+    assert b"".join(from_archive(tmp_path / "link.cpio").chunks()) == image
+
+
 def test_an_image_inside_another_file_is_read_in_place(appdir: Path, tmp_path: Path) -> None:
     rootfs = scan(appdir)
     path = tmp_path / "package"

@@ -41,7 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "exec-linux": ("exec_linux", "run a program of an application directory in a plain Linux process"),
     "mkcpio": ("mkcpio", "pack a directory into a root file system image"),
     "excpio": ("excpio", "unpack a root file system image into a directory"),
-    "schema": ("schema", "print the JSON Schema of the config, for editors"),
+    "schema": ("schema", "print the JSON Schema of the config or a policy, for editors"),
     "fsgsbase": ("fsgsbase", "tell whether the FSGSBASE instructions work"),
 }
 

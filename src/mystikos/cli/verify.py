@@ -1,30 +1,80 @@
-"""``myst verify``: is a package file what it says it is?"""
+"""``myst verify``: is a package file what it says it is, and what a policy asks for?"""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from mystikos.cli.building import progress_bar
 from mystikos.cli.render import display, json_option, to_json
-from mystikos.package import unpack
-from mystikos.verification import Report, verify
+from mystikos.cli.trust import OPTIONS, policy_options
+from mystikos.verification import Check, Policy, Report, examine
 
 _NO = 1
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.command("verify")
-@click.argument("package", type=click.Path(path_type=Path, readable=False))
+@click.argument("package", type=_PATH)
+@policy_options
+@click.option("--rebuild", is_flag=True, help="Package the same inputs again and compare bit for bit.")
+@click.option("--appdir", type=_PATH, help="What to rebuild it from.  [default: what is in the package]")
+@click.option(
+    "--config", "config_file", type=_PATH, help="The config to rebuild it with.  [default: likewise]"
+)
 @json_option
-def command(package: Path, as_json: bool) -> int:
+def command(
+    package: Path,
+    policy: Policy | None,
+    rebuild: bool,
+    appdir: Path | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> int:
     """Recompute the measurement of PACKAGE and check its signature and everything it says about itself.
 
-    The exit code is 0 when every check passes, 1 when one fails, 2 when the file is no package at all.
-    Who signed it is for you to judge: compare the signer (MRSIGNER) with the one you trust.
+    Who signed it is for you to say: with --signer, or in a policy. As soon as anything is asked for, a debug
+    enclave will not do unless --allow-debug.
+
+    --rebuild proves what a package is made of: from the same inputs, with its signature, the installed
+    mystikos makes the same bytes.
+
+    The exit code is 0 when no check failed, 1 when one did, 2 when the file is no package at all. What is
+    only worth knowing is a note.
+
+    Example: myst verify hello --signer release.pem --min-security-version 3 --forbid host-code
     """
-    report = verify(unpack(package))
-    click.echo(to_json(_plain(report)) if as_json else _text(package, report))
+    if (appdir or config_file) and not rebuild:
+        raise click.UsageError("--appdir and --config are for --rebuild")
+    report = examine(package, policy)
+    if rebuild and report.mrenclave is not None:
+        report = replace(report, checks=(*report.checks, _rebuilt(package, appdir, config_file)))
+    click.echo(to_json(_plain(report)) if as_json else _text(package, policy, report))
     return 0 if report.passed else _NO
+
+
+def _rebuilt(path: Path, appdir: Path | None, config_file: Path | None) -> Check:
+    from mystikos import config as configs
+    from mystikos import pipeline
+    from mystikos.errors import ConfigError, RootFsError
+    from mystikos.package import unpack
+    from mystikos.verification import rebuilding
+
+    package = unpack(path)
+    config = None if config_file is None else configs.load(config_file)
+    with tempfile.TemporaryDirectory(prefix="myst-rebuild-") as home, progress_bar() as progress:
+        again = Path(home) / "package"
+        try:
+            pipeline.rebuild(package, again, source=appdir, config=config, progress=progress)
+        except (ConfigError, RootFsError) as error:
+            if appdir or config_file:
+                raise
+            return rebuilding.failed(str(error))
+        return rebuilding.check(package, unpack(again))
 
 
 def _plain(report: Report) -> dict[str, object]:
@@ -35,24 +85,55 @@ def _plain(report: Report) -> dict[str, object]:
         "product_id": report.product_id,
         "security_version": report.security_version,
         "debug": report.debug,
+        "images": report.images,
+        "mismatch": report.mismatch,
         "checks": [
-            {"name": check.name, "passed": check.passed, "meaning": check.meaning, "problem": check.problem}
+            {
+                "name": check.name,
+                "passed": check.passed,
+                "required": check.required,
+                "meaning": check.meaning,
+                "problem": check.problem,
+            }
             for check in report.checks
         ],
     }
 
 
-def _text(package: Path, report: Report) -> str:
-    lines = [
-        f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.problem or check.meaning}"
-        for check in report.checks
-    ]
-    facts = [
-        f"MRENCLAVE        {report.mrenclave}",
-        f"MRSIGNER         {report.mrsigner}",
-        f"ProductID        {report.product_id}",
-        f"SecurityVersion  {report.security_version}",
-        f"Debug            {'yes: the host can read its memory' if report.debug else 'no'}",
-    ]
-    answer = "is what it says it is" if report.passed else "is NOT what it says it is"
-    return "\n".join([*facts, "", *lines, "", f"{display(package)} {answer}"])
+def _text(package: Path, policy: Policy | None, report: Report) -> str:
+    lines = [f"{_mark(check)}  {check.name}: {check.problem or check.meaning}" for check in report.checks]
+    return "\n".join(
+        [*_facts(report), *map(display, lines), "", f"{display(package)} {_answer(policy, report)}"]
+    )
+
+
+def _mark(check: Check) -> str:
+    if check.passed:
+        return "ok  "
+    return "FAIL" if check.required else "note"
+
+
+def _facts(report: Report) -> Iterator[str]:
+    if report.mrenclave is None:
+        return
+    yield f"MRENCLAVE        {report.mrenclave}"
+    yield f"MRSIGNER         {report.mrsigner}"
+    yield f"ProductID        {report.product_id}"
+    yield f"SecurityVersion  {report.security_version}"
+    yield f"Debug            {'yes: the host can read its memory' if report.debug else 'no'}"
+    yield ""
+
+
+def _answer(policy: Policy | None, report: Report) -> str:
+    consistent = not any(check.failed for check in report.checks if not _of_policy(check))
+    if not consistent:
+        return "is NOT what it says it is"
+    if policy is None:
+        return "is what it says it is"
+    asked = f"what {display(policy.name)} asks for" if policy.name != OPTIONS else "what the options ask for"
+    return f"is what it says it is{' and' if report.passed else ', but NOT'} {asked}"
+
+
+def _of_policy(check: Check) -> bool:
+    """A policy alone asks this, or makes it matter."""
+    return check.name.startswith("policy-") or check.name in ("launcher", "kernel", "crt")

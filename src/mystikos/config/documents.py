@@ -85,12 +85,12 @@ list of strings is expected, one string may stand for a list of one. Flags are `
 
 def reference() -> str:
     """docs/reference/config.md."""
-    parts = [_PREAMBLE, "## Keys\n", _key_table(KEYS)]
+    parts = [_PREAMBLE, "## Keys\n", key_table(KEYS)]
     for row in KEYS:
         if isinstance(row.kind, Records):
             parts += [f"## {row.name}\n", f"{row.summary} A list of objects, or one object:\n"]
-            parts.append(_key_table(keys_of(row.kind.record)))
-    parts += ["## Lints\n", _LINTS_INTRO, _lint_table()]
+            parts.append(key_table(keys_of(row.kind.record)))
+    parts += ["## Lints\n", _LINTS_INTRO, lint_table()]
     return "\n".join(parts)
 
 
@@ -100,7 +100,8 @@ there is one.
 """
 
 
-def _key_table(rows: tuple[Key, ...]) -> str:
+def key_table(rows: tuple[Key, ...]) -> str:
+    """A table of keys in Markdown."""
     lines = ["| key | value | default | |", "|---|---|---|---|"]
     for row in rows:
         alias = f" (deprecated name: `{row.alias}`)" if row.alias else ""
@@ -128,7 +129,8 @@ def _default(row: Key) -> str:
     return f"`{json.dumps(starter_default(row))}`"
 
 
-def _lint_table() -> str:
+def lint_table() -> str:
+    """The table of lints in Markdown."""
     rows = [f"| `{row.name}` | {_cell(row.summary)} | {_cell(row.remedy)} |" for row in LINTS]
     return "\n".join(["| lint | what it finds | remedy |", "|---|---|---|", *rows]) + "\n"
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mystikos.config.reading import place_of
+from mystikos.config.mistakes import place_of
 from mystikos.config.settings import Config
 from mystikos.errors import Problem, clip
 from mystikos.formats.jsonc import Place

@@ -16,7 +16,7 @@ None of them is trusted: ``signature.sign`` checks what they return with their p
 
 from mystikos.signers.base import EXPONENT, KEY_BITS, KEY_BYTES, MAKE_A_KEY, Signer, is_release_key
 from mystikos.signers.pem import Passphrase, PemSigner, keygen
-from mystikos.signers.public import load_public_modulus
+from mystikos.signers.public import load_modulus, load_public_modulus
 from mystikos.signers.published import PUBLISHED_KEYS
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "Signer",
     "is_release_key",
     "keygen",
+    "load_modulus",
     "load_public_modulus",
 ]

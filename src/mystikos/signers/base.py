@@ -63,6 +63,11 @@ def decode_signature(data: bytes) -> bytes | None:
     return decoded if len(decoded) == KEY_BYTES else None
 
 
+def is_encrypted(pem: bytes) -> bool:
+    """A private key that is encrypted: PKCS#8 says it in its label, PKCS#1 in a header (RFC 1421)."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
+
+
 def is_pss(pem: bytes) -> bool:
     """The PEM text holds a key that is declared for RSASSA-PSS only (RFC 4055), unencrypted.
 

@@ -20,7 +20,16 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from mystikos.errors import KeyFileError
 from mystikos.formats.atomic import atomic_output, write_new
-from mystikos.signers.base import A_KEY, EXPONENT, KEY_BITS, MAKE_A_KEY, PSS_KEY, describe_key, is_pss
+from mystikos.signers.base import (
+    A_KEY,
+    EXPONENT,
+    KEY_BITS,
+    MAKE_A_KEY,
+    PSS_KEY,
+    describe_key,
+    is_encrypted,
+    is_pss,
+)
 
 _LARGEST_FILE = 64 * 1024  # bytes; a PEM file of this kind of key has about 2.5 KB
 
@@ -49,11 +58,11 @@ class PemSigner:
         where = str(path)
         pem = _read_private_file(where)
         if callable(passphrase):
-            passphrase = passphrase() if _is_encrypted(pem) else None
+            passphrase = passphrase() if is_encrypted(pem) else None
         key = _checked(_decode(pem, passphrase, where), where)
         if is_pss(pem):
             raise KeyFileError(where, PSS_KEY, expected=A_KEY, hint=MAKE_A_KEY)
-        return cls(key, release_key=_is_encrypted(pem) or _is_marked(pem))
+        return cls(key, release_key=is_encrypted(pem) or _is_marked(pem))
 
     def public_modulus(self) -> int:
         return self._key.public_key().public_numbers().n
@@ -121,17 +130,12 @@ def _check_mode(mode: int, where: str) -> None:
         )
 
 
-def _is_encrypted(pem: bytes) -> bool:
-    """PKCS#8 says it in its label, PKCS#1 in a header (RFC 1421)."""
-    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
-
-
 def _is_marked(pem: bytes) -> bool:
     return _RELEASE_LINE.search(pem, 0, max(pem.find(b"-----BEGIN "), 0)) is not None
 
 
 def _decode(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKeyTypes:
-    encrypted = _is_encrypted(pem)
+    encrypted = is_encrypted(pem)
     if encrypted and not passphrase:
         raise KeyFileError(
             where,

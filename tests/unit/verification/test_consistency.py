@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support import packages
+from tests.support import elves, packages
+from tests.support.archives import HOSTILE, archive, member
 from tests.support.packages import PackageForge
 
-from mystikos import _abi
+from mystikos import _abi, signature
+from mystikos.errors import PackageError
 from mystikos.formats.descriptor import Kind, Section
 from mystikos.package import unpack
 from mystikos.signers import PUBLISHED_KEYS
-from mystikos.verification import Report, verify
+from mystikos.verification import Policy, Report, examine, verify
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def failed(report: Report) -> list[str]:
-    return [check.name for check in report.checks if not check.passed]
+    return [check.name for check in report.checks if check.failed]
 
 
 def problem(report: Report, name: str) -> str:
@@ -148,3 +151,91 @@ def test_attributes_that_this_version_never_asks_for_fail(
     forge = PackageForge.of(package)
     forge.put(Section.ENCLAVE, offset, struct.pack("<I", value)).fix_descriptor()
     assert "attributes" in failed(verify(unpack(forge.sign_again().write(tmp_path))))
+
+
+def signed_with(forge: PackageForge, **fields: int) -> PackageForge:
+    """The same content, signed by another key with other fields."""
+    old = forge.package.sigstruct
+    changed = replace(old, modulus=0, signature=0, q1=0, q2=0, **fields)  # type: ignore[arg-type]
+    signer = packages.signer("attacker")
+    signed = signature.complete(changed, signer.sign(changed.signed_bytes()), signer.public_modulus())
+    at = forge.package.sections[Section.ENCLAVE].size - len(signed.pack())
+    return forge.put(Section.ENCLAVE, at, signed.pack()).fix_descriptor()
+
+
+ONLY_DEBUG = {"attributes_mask": _abi.ATTRIBUTE_DEBUG, "xfrm_mask": 0, "miscmask": 0}
+ALL_ZERO = {"attributes_mask": 0, "xfrm_mask": 0, "miscmask": 0}
+
+
+@pytest.mark.parametrize(
+    ("masks", "strictness", "passes"),
+    [
+        (ALL_ZERO, "exact", False),
+        (ALL_ZERO, "debug", False),
+        (ALL_ZERO, "any", True),
+        (ONLY_DEBUG, "exact", False),
+        (ONLY_DEBUG, "debug", True),
+        (ONLY_DEBUG, "any", True),
+        ({"xfrm_mask": 1}, "exact", False),
+        ({"xfrm_mask": 1}, "debug", True),
+    ],
+)
+def test_masks_bind_as_much_as_is_asked_for_and_others_are_told(
+    package: Path, tmp_path: Path, masks: dict[str, int], strictness: str, passes: bool
+) -> None:
+    changed = unpack(signed_with(PackageForge.of(package), **masks).write(tmp_path))
+    report = verify(changed, Policy(attribute_masks=strictness), runtime=packages.runtime())
+    assert failed(report) == ([] if passes else ["masks"])
+    assert "MASK" in problem(report, "masks")
+    zero = masks.get("attributes_mask") == 0
+    assert ("holds for a debug enclave, too" in problem(report, "masks")) is zero
+
+
+def with_archive(package: Path, archive: bytes) -> PackageForge:
+    """The root file system replaced by an archive of the same length, measured and signed."""
+    forge = PackageForge.of(package)
+    place = forge.package.sections[Section.ROOTFS]
+    assert len(archive) <= place.size
+    return forge.put(Section.ROOTFS, 0, archive.ljust(place.size, b"\0")).sign_again()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_tricks_with_paths_fail_although_they_are_signed(package: Path, tmp_path: Path, name: str) -> None:
+    archive, told = HOSTILE[name]
+    report = verify(unpack(with_archive(package, archive).write(tmp_path)))
+    assert failed(report) == ["rootfs"]
+    assert told in problem(report, "rootfs")
+
+
+def test_an_archive_that_may_be_read_in_another_way_fails(package: Path, tmp_path: Path) -> None:
+    forge = PackageForge.of(package)
+    image = bytes(forge.package.section(Section.ROOTFS))
+    lower = image.replace(b"000041ED", b"000041ed", 1)  # a directory's mode
+    odd_inode = image.replace(b"07070100000001", b"07070100000009", 1)
+    padded = image.replace(b"bin\0\0\0", b"bin\0\0\1", 1)
+    for changed, told in ((lower, "."), (odd_inode, "."), (padded, "bin")):
+        assert changed != image
+        report = verify(unpack(with_archive(package, changed).write(tmp_path)))
+        assert failed(report) == ["rootfs"]
+        assert f"{told}: its header is not written as mystikos does" == problem(report, "rootfs")
+
+
+def test_a_longer_archive_than_its_tree_fails(package: Path, tmp_path: Path) -> None:
+    report = verify(unpack(with_archive(package, archive(member(b"a", b"x"))).write(tmp_path)))
+    assert failed(report) == ["rootfs"]
+    assert "and its tree gives 512" in problem(report, "rootfs")
+
+
+def test_a_damaged_package_fails_its_form_and_nothing_else_is_asked(package: Path, tmp_path: Path) -> None:
+    forge = PackageForge.of(package)
+    report = examine(forge.truncate(len(forge.data) - 100).write(tmp_path))
+    assert failed(report) == ["format"]
+    assert (report.passed, report.mrenclave, len(report.checks)) == (False, None, 1)
+
+
+def test_what_never_was_a_package_has_no_report(tmp_path: Path) -> None:
+    (tmp_path / "program").write_bytes(elves.application())
+    (tmp_path / "text").write_text("MYSTENCL")
+    for name in ("program", "text", "absent", "."):
+        with pytest.raises(PackageError):
+            examine(tmp_path / name)

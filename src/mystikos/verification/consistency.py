@@ -1,21 +1,17 @@
-"""From a package file alone to a report of named checks: is it what it says it is?
+"""Whether a package is what it says it is: everything is recomputed from its bytes.
 
-Everything is recomputed from the file's bytes; a stored digest is never believed, and the planner is not
-asked. What a package *should* be is the packager's business, what it *is* is told here::
-
-    report = verify(unpack(Path("app")))
-    report.passed, [(check.name, check.problem) for check in report.checks]
+A stored digest is never believed, and the planner is not asked: what a package *should* be is the packager's
+business, what it *is* is told here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from mystikos import _abi, config, measurement, signature
+from mystikos import _abi, config, parts, signature
 from mystikos.errors import MystError
-from mystikos.formats import elf
+from mystikos.formats import cpio, elf
 from mystikos.formats.descriptor import (
     PAGE,
     REG_R,
@@ -29,84 +25,54 @@ from mystikos.formats.descriptor import (
     Tcs,
     page_count,
 )
+from mystikos.measurement import Measurement
 from mystikos.package import Package
-from mystikos.signers.published import PUBLISHED_KEYS
+from mystikos.rootfs import printable
+from mystikos.signers import PUBLISHED_KEYS
+from mystikos.verification.report import Check, Mismatch
 
-__all__ = ["Check", "Report", "verify"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question; ``problem`` is None when the answer is good."""
-
-    name: str
-    meaning: str
-    problem: str | None
-
-    @property
-    def passed(self) -> bool:
-        """Whether the answer is good."""
-        return self.problem is None
+__all__ = ["checks", "first_mismatch"]
 
 
-@dataclass(frozen=True)
-class Report:
-    """All answers, and the identities they are about (hexadecimal)."""
+def checks(package: Package, measured: Measurement, strictness: str = "exact") -> Iterator[Check]:
+    """Compare everything that a package claims about itself with what was found.
 
-    mrenclave: str
-    mrsigner: str
-    product_id: int
-    security_version: int
-    debug: bool
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every answer is good."""
-        return all(check.passed for check in self.checks)
-
-
-def verify(package: Package) -> Report:
-    """Recompute and compare everything that a package claims about itself."""
-    measured = measurement.measure(package.enclave, package.contents)
-    signer = signature.mrsigner(package.sigstruct.modulus).hex()
-    questions: tuple[tuple[str, str, Callable[[], str | None]], ...] = (
-        ("measurement", "the contents are those that were signed", lambda: _measurement(package, measured)),
-        ("signature", "the signature is over these fields, by the key it names", lambda: _signature(package)),
-        ("signer", "the private key is not known to everybody", lambda: _signer(signer)),
-        ("attributes", "what is asked of the processor is what was signed", lambda: _attributes(package)),
-        ("layout", "every section is measured, in its place, with its rights", lambda: _layout(package)),
-        (
-            "config",
-            "kernel and signature hold what the JSON says",
-            lambda: _config(package),
-        ),
-    )
-    return Report(
-        mrenclave=measured.mrenclave.hex(),
-        mrsigner=signer,
-        product_id=package.sigstruct.product_id,
-        security_version=package.sigstruct.security_version,
-        debug=package.enclave.debug,
-        checks=tuple(Check(name, meaning, ask()) for name, meaning, ask in questions),
-    )
+    ``strictness`` is a policy's ``attribute_masks``.
+    """
+    yield Check("format", "every byte of the file has its place")
+    yield Check("measurement", "the contents are those that were signed", _measurement(package, measured))
+    yield Check("signature", "the signature is over these fields, by the key it names", _signature(package))
+    yield Check("signer", "the private key is not known to everybody", _signer(package))
+    yield Check("attributes", "what is asked of the processor is what was signed", _attributes(package))
+    yield _masks(package, strictness)
+    yield Check("layout", "every section is measured, in its place, with its rights", _layout(package))
+    yield Check("rootfs", "the root file system is one tree, and written as mystikos does", _rootfs(package))
+    yield Check("config", "kernel and signature hold what the JSON says", _config(package))
 
 
-def _measurement(package: Package, measured: measurement.Measurement) -> str | None:
-    first = next(_parted(package, measured), None)
+def _measurement(package: Package, measured: Measurement) -> str | None:
+    mismatch = first_mismatch(package, measured)
     signed = package.sigstruct.enclave_hash
     if measured.mrenclave != signed:
-        where = f"; first changed: {first}" if first else ""
+        where = f"; first changed: {_shown(mismatch)}" if mismatch else ""
         return f"MRENCLAVE is {measured.mrenclave.hex()}, signed was {signed.hex()}{where}"
-    return f"the descriptor's trace is not that of the measurement, from {first} on" if first else None
+    if mismatch:
+        return f"the descriptor's trace is not that of the measurement, from {_shown(mismatch)} on"
+    return None
 
 
-def _parted(package: Package, measured: measurement.Measurement) -> Iterator[str]:
-    """The regions after which the stored trace and the one found differ."""
+def first_mismatch(package: Package, measured: Measurement) -> Mismatch | None:
+    """The first region after which the stored trace and the one found differ."""
     for region, stored, found in zip(package.enclave.regions, package.trace, measured.trace, strict=True):
         if stored != found:
-            section = f"{region.source.section.elf_name}, " if isinstance(region.source, Slice) else ""
-            yield f"{section}region {region.kind.name} at {region.offset:#x}"
+            section = region.source.section.elf_name if isinstance(region.source, Slice) else None
+            return Mismatch(region.kind.name, region.offset, section)
+    return None
+
+
+def _shown(mismatch: Mismatch) -> str:
+    section = f"{mismatch.section}, " if mismatch.section else ""
+    return f"{section}region {mismatch.region} at {mismatch.offset:#x}"
 
 
 def _signature(package: Package) -> str | None:
@@ -117,28 +83,69 @@ def _signature(package: Package) -> str | None:
     return None
 
 
-def _signer(mrsigner: str) -> str | None:
-    where = PUBLISHED_KEYS.get(mrsigner)
-    return f"signer is nobody: anybody can sign with this key, it is published ({where})" if where else None
+def _signer(package: Package) -> str | None:
+    where = PUBLISHED_KEYS.get(signature.mrsigner(package.sigstruct.modulus).hex())
+    if where is None:
+        return None
+    return f"signer is nobody: anybody can sign with this key, it is published ({where})"
 
 
 def _attributes(package: Package) -> str | None:
     enclave, signed = package.enclave, package.sigstruct
-    pairs = (
+    return _differences(
         ("ATTRIBUTES.FLAGS", enclave.attributes, signed.attributes),
         ("XFRM", enclave.xfrm, signed.xfrm),
         ("MISCSELECT", enclave.miscselect, signed.miscselect),
-        ("ATTRIBUTEMASK.FLAGS", _abi.ATTRIBUTES_MASK, signed.attributes_mask),
-        ("ATTRIBUTEMASK.XFRM", _abi.XFRM_MASK, signed.xfrm_mask),
-        ("MISCMASK", _abi.MISCMASK, signed.miscmask),
         ("MODE64BIT", _abi.ATTRIBUTE_MODE64BIT, enclave.attributes & ~_abi.ATTRIBUTE_DEBUG),
         ("XFRM asked for", _abi.XFRM, enclave.xfrm),
         ("MISCSELECT asked for", _abi.MISCSELECT, enclave.miscselect),
     )
+
+
+def _differences(*fields: tuple[str, int, int]) -> str | None:
+    """Name, expected and found of what is not as expected."""
     wrong = [
-        f"{name} is {found:#x}, not {expected:#x}" for name, expected, found in pairs if expected != found
+        f"{name} is {found:#x}, not {expected:#x}" for name, expected, found in fields if expected != found
     ]
     return "; ".join(wrong) or None
+
+
+def _masks(package: Package, strictness: str) -> Check:
+    """What EINIT compares: an attribute that the mask leaves out may be anything (SDM 3D, "EINIT")."""
+    signed = package.sigstruct
+    problem = _differences(
+        ("ATTRIBUTEMASK.FLAGS", _abi.ATTRIBUTES_MASK, signed.attributes_mask),
+        ("ATTRIBUTEMASK.XFRM", _abi.XFRM_MASK, signed.xfrm_mask),
+        ("MISCMASK", _abi.MISCMASK, signed.miscmask),
+    )
+    covers_debug = bool(signed.attributes_mask & _abi.ATTRIBUTE_DEBUG)
+    if problem and not covers_debug:
+        problem += ": the signature holds for a debug enclave, too, whose memory every host can read"
+    enough = strictness == "any" or (strictness == "debug" and covers_debug)
+    return Check("masks", "the signature holds for these attributes only", problem, required=not enough)
+
+
+def _rootfs(package: Package) -> str | None:
+    """Nobody must be able to read the archive in another way: it is the one that its tree gives."""
+    try:
+        tree = parts.root_file_system(package)
+    except MystError as exc:
+        return str(exc)
+    image = package.section(Section.ROOTFS)
+    if tree.size != len(image):
+        return f"the archive has {len(image)} bytes, and its tree gives {tree.size}"
+    for entry, start, end in tree.extents():
+        header = entry.header()
+        data = start + len(header)
+        padding = data + (entry.size if entry.has_data else 0)
+        if image[start:data] != header or any(image[padding:end]):
+            return f"{printable(entry.path)}: its header is not written as mystikos does"
+        last = end
+    tail = cpio.trailer()
+    rest = image[last + len(tail) :]
+    if image[last : last + len(tail)] != tail or any(rest):
+        return "the archive's end is not written as mystikos does"
+    return None
 
 
 def _config(package: Package) -> str | None:

@@ -1,0 +1,72 @@
+"""From a package alone to a report of named checks: is it what it says it is, and what a policy asks for?
+
+Everything is recomputed from the file's bytes::
+
+    report = verify(unpack(Path("app")), Policy(signers=(mrsigner_of("release.pem"),)))
+    report.passed, [(check.name, check.problem) for check in report.checks]
+
+:func:`examine` takes the file, and answers for one that is damaged, too. A package that passes without a
+policy is consistent; whose it is, only a policy asks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mystikos import measurement, signature
+from mystikos.errors import PackageError, RuntimeMissingError
+from mystikos.launcher import Runtime
+from mystikos.package import Package, is_damaged, unpack
+from mystikos.verification import consistency, images, judging
+from mystikos.verification.policy import Policy, mrsigner_of
+from mystikos.verification.policy import load as load_policy
+from mystikos.verification.report import Check, Mismatch, Report
+
+__all__ = ["Check", "Mismatch", "Policy", "Report", "examine", "load_policy", "mrsigner_of", "verify"]
+
+
+def examine(path: Path, policy: Policy | None = None, *, runtime: Runtime | None = None) -> Report:
+    """:func:`verify` a file. One that is a damaged package fails the check "format", and no other is made.
+
+    Raises PackageError for a file that is no package at all, or cannot be read.
+    """
+    try:
+        package = unpack(path)
+    except PackageError as error:
+        if not is_damaged(path):
+            raise
+        return Report(checks=(Check("format", "every byte of the file has its place", error.found),))
+    return verify(package, policy, runtime=runtime)
+
+
+def verify(package: Package, policy: Policy | None = None, *, runtime: Runtime | None = None) -> Report:
+    """Recompute and compare everything that a package claims about itself, and what the policy asks of it.
+
+    ``runtime`` is what its launcher, kernel and CRT image are compared with: that of the installed mystikos,
+    unless told otherwise. Without a policy they may be others.
+    """
+    measured = measurement.measure(package.enclave, package.contents)
+    found = images.of_package(package)
+    strictness = "exact" if policy is None else policy.attribute_masks
+    made = [
+        *consistency.checks(package, measured, strictness),
+        *images.checks(found, _installed(runtime), policy),
+        *(() if policy is None else judging.checks(package, measured.mrenclave, policy)),
+    ]
+    return Report(
+        mrenclave=measured.mrenclave.hex(),
+        mrsigner=signature.mrsigner(package.sigstruct.modulus).hex(),
+        product_id=package.sigstruct.product_id,
+        security_version=package.sigstruct.security_version,
+        debug=package.enclave.debug,
+        checks=tuple(made),
+        mismatch=consistency.first_mismatch(package, measured),
+        images=found,
+    )
+
+
+def _installed(runtime: Runtime | None) -> dict[str, str] | RuntimeMissingError:
+    try:
+        return dict(images.of_runtime(runtime or Runtime.load()))
+    except RuntimeMissingError as error:
+        return error
