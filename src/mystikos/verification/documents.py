@@ -22,8 +22,9 @@ What `myst verify --policy FILE` asks of a package beyond being consistent ([gui
 JSON with `//` comments, as the config is; an unknown key is an error, and all mistakes are told at once.
 `myst schema --policy` prints a JSON Schema.
 
-Where a list is expected, one string may stand for a list of one; several values mean: one of these. What is
-left out is not asked for; but a debug enclave is refused unless `AllowDebug`, and the masks must be exact.
+Where a list is expected, one string may stand for a list of one; of several signers, measurements or images
+one will do, and every rule must be kept. What is left out is not asked for; but a debug enclave is refused
+unless `AllowDebug`, and the masks must be exact.
 
 ## Keys
 """

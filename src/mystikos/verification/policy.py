@@ -39,9 +39,9 @@ _SIGNER = Text("an MRSIGNER or the file of a key or certificate", pattern=r"[^\x
 class Policy:
     """Everything a package must be. What is left out is not asked for, but a debug enclave must be allowed.
 
-    Several values of one field mean: one of these. ``signers`` are MRSIGNERs; ``mrsigner_of`` tells that of
-    a key file. ``places`` are those of the keys in the policy file. Raises ConfigError when a value is none
-    that its key allows.
+    Of several signers, measurements or images one will do; every rule must be kept. ``signers`` are
+    MRSIGNERs; ``mrsigner_of`` tells that of a key file. ``places`` are those of the keys in the policy file.
+    Raises ConfigError when a value is none that its key allows.
     """
 
     signers: tuple[str, ...] = key(
