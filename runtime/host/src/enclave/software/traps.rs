@@ -79,15 +79,13 @@ extern "C" fn on_fault(signal: i32, info: *mut raw::siginfo_t, context: *mut Con
     match (thread.cpu.state.inside(), enclu) {
         (_, true) => thread.enclu(),
         (true, false) => thread.raise(exception),
-        (false, false) => outside(local, thread.store(), exception),
+        (false, false) => return outside(local, thread.registers, exception),
     }
-    if let Some(debug) = thread.deliver.take() {
-        // #DB and #BP are never fixed up: Linux sends a signal, whose handler sees the thread at the AEP.
-        debug_assert!(matches!(debug, vector::DB | vector::BP));
-        interrupts::interrupt(local, thread.store());
-        return;
+    let delivered = thread.delivered;
+    let registers = thread.store();
+    if delivered {
+        interrupts::interrupt(local, registers);
     }
-    thread.store();
 }
 
 /// ENCLU raised the exception: #UD without SGX, #GP or #PF where the processor has it. (It finds no enclave there: virtual
@@ -128,8 +126,8 @@ fn outside(local: &Local, registers: &mut Registers, exception: faults::Exceptio
 struct Thread<'a> {
     cpu: Cpu<'a>,
     registers: &'a mut Registers,
-    /// An exception that ends in a signal at the AEP, and not at the fix-up.
-    deliver: Option<u8>,
+    /// It was left by #DB or #BP, which Linux never fixes up: there is a signal, whose handler sees the thread at the AEP.
+    delivered: bool,
 }
 
 impl<'a> Thread<'a> {
@@ -155,7 +153,7 @@ impl<'a> Thread<'a> {
                 state,
             },
             registers,
-            deliver: None,
+            delivered: false,
         }
     }
 
@@ -210,7 +208,7 @@ impl<'a> Thread<'a> {
         };
         match seen {
             Some(exception) if matches!(exception.vector, vector::DB | vector::BP) => {
-                self.deliver = Some(exception.vector);
+                self.delivered = true;
             }
             Some(exception) => self.fix_up(exception),
             None => {}
