@@ -37,3 +37,18 @@ def test_the_make_targets_that_are_named_exist() -> None:
 
     assert {"demo", "test", "build"} <= named
     assert [t for t in sorted(named) if not re.search(rf"^{t}:", makefile, flags=re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE)
+def test_files_that_are_named_exist(page: str) -> None:
+    named = re.findall(r"`((?:src|runtime|tests|tools|docs|examples|benchmarks)/[\w./-]+)`", read(page))
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_decisions_are_numbered_one_by_one() -> None:
+    files = sorted((ROOT / "docs/design/decisions").glob("[0-9]*.md"))
+
+    assert [int(path.name[:4]) for path in files] == list(range(1, len(files) + 1))
+    for path in files:
+        assert path.read_text(encoding="utf-8").startswith(f"# {int(path.name[:4])}. "), path.name
