@@ -1,15 +1,21 @@
-"""Write the generated pages of docs/reference (`make docs`); ``PAGES`` names them for the test too."""
+"""Write the generated pages (`make docs`): docs/reference, manual pages, completions.
+
+``PAGES`` names them for the test too.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
 import format_docs
-from mystikos.cli import ALIASES, VERBS, _myst
+from mystikos.cli import ALIASES, VERBS, completion, manual
+from mystikos.cli.verb import HELP_NAMES
 from mystikos.config.documents import reference as config_reference
 from mystikos.inspection import syscalls
 from mystikos.verification.documents import reference as policy_reference
@@ -32,17 +38,17 @@ def cli_reference() -> str:
 
 
 def _verb(name: str) -> str:
-    command: click.Command = importlib.import_module(f"mystikos.cli.{VERBS[name][0]}").command
-    context = click.Context(
+    command: click.Command = importlib.import_module(f"mystikos.cli.{VERBS[name].module}").command
+    context = command.context_class(
         command,
         info_name=f"myst {name}",
         terminal_width=_WIDTH,
         max_content_width=_WIDTH,
-        help_option_names=_myst.context_settings["help_option_names"],
+        help_option_names=list(HELP_NAMES),
     )
     other = [f"`myst {alias}`" for alias, verb in ALIASES.items() if verb == name]
     also = f"Also {', '.join(other)}.\n\n" if other else ""
-    return f"## {name}\n\n{also}```text\n{command.get_help(context)}\n```\n"
+    return f"## {name}\n\n{also}```text\n{click.unstyle(command.get_help(context))}\n```\n"
 
 
 _SYSCALLS = """\
@@ -76,18 +82,27 @@ def syscall_reference() -> str:
     return _SYSCALLS + "\n".join([*summary, *header, *rows, ""])
 
 
-PAGES = {
+_COMPLETIONS = {
+    "bash": "share/bash-completion/completions/myst",
+    "zsh": "share/zsh/site-functions/_myst",
+    "fish": "share/fish/vendor_completions.d/myst.fish",
+}
+
+PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": cli_reference,
     "docs/reference/config.md": config_reference,
     "docs/reference/host-abi.md": format_docs.host_abi,
     "docs/reference/package-format.md": format_docs.package_format,
     "docs/reference/policy.md": policy_reference,
     "docs/reference/syscalls.md": syscall_reference,
+    **{f"share/man/man1/{name}.1": partial(manual.page, name) for name in manual.page_names()},
+    **{place: partial(completion.script, shell) for shell, place in _COMPLETIONS.items()},
 }
 
 
 def main() -> None:
     for name, make in PAGES.items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / name).write_text(make(), encoding="utf-8")
 
 

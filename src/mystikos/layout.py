@@ -10,6 +10,7 @@ map".
 
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kernel", "Layout", "plan"]
 
+_LOG = logging.getLogger(__name__)
 _HIGHEST_ADDRESS = 1 << 46
 _MAX_INTERPRETERS = 5  # as many nested #! lines as execve(2) follows
 
@@ -162,8 +164,11 @@ def plan(
         record=Place(PAGE, len(record)),
         json=Place(json_at, len(config.source)),
     )
+    enclave = _enclave(parameters, kernel)
+    pages = sum(region.pages for region in enclave.regions)
+    _LOG.info("layout: SIZE %#x, %d regions, %d pages", enclave.size, len(enclave.regions), pages)
     return Layout(
-        _enclave(parameters, kernel),
+        enclave,
         {
             Section.KERNEL: BytesContent(kernel.data),
             Section.CRT: BytesContent(crt),

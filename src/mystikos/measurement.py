@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Measurement", "Progress", "measure"]
 
+_LOG = logging.getLogger(__name__)
 _CHUNK = 256
 _RECORD = 64
 _CHUNKS_PER_PAGE = PAGE // _CHUNK
@@ -86,7 +88,9 @@ def measure(
                 if progress:
                     progress(batch.size)
             trace.append(records.digest())
-        return Measurement(records.digest().result(), tuple(digest.result() for digest in trace))
+        measured = Measurement(records.digest().result(), tuple(digest.result() for digest in trace))
+        _LOG.info("measured: MRENCLAVE %s", measured.mrenclave.hex())
+        return measured
 
 
 class _Hasher:

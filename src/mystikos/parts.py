@@ -19,6 +19,7 @@ from mystikos.formats.atomic import atomic_directory, output_error
 from mystikos.formats.descriptor import Section
 from mystikos.formats.sigstruct import EXPONENT, KEY_SIZE, Sigstruct
 from mystikos.package import Package
+from mystikos.progress import Progress
 from mystikos.rootfs import RootFs, from_archive
 
 __all__ = ["PARTS", "Parts", "extract", "public_key", "root_file_system"]
@@ -58,6 +59,7 @@ def extract(
     only: Collection[str] = PARTS,
     archive: bool = False,
     keep_set_id: bool = False,
+    progress: Progress | None = None,
 ) -> Parts:
     """Write the parts named in ``only`` into ``directory``, which must be absent or empty.
 
@@ -77,18 +79,22 @@ def extract(
             written.insert(0, _ARCHIVE)
             root_file_system(package)  # a hostile archive is refused as a whole, as it is for a directory
         elif "rootfs" in only:
-            dropped = _write_tree(root_file_system(package), temporary, directory, keep_set_id)
+            dropped = _write_tree(root_file_system(package), temporary, directory, keep_set_id, progress)
             written.insert(0, _ROOTFS)
         _write(package, wanted, temporary, directory)
     return Parts(tuple(directory / name for name in written), dropped)
 
 
-def _write_tree(rootfs: RootFs, temporary: Path, shown: Path, keep_set_id: bool) -> tuple[bytes, ...]:
+def _write_tree(
+    rootfs: RootFs, temporary: Path, shown: Path, keep_set_id: bool, progress: Progress | None
+) -> tuple[bytes, ...]:
     try:
         (temporary / _ROOTFS).mkdir()
     except OSError as error:
         raise output_error(shown / _ROOTFS, error) from error
-    done = extraction.fill(rootfs, temporary / _ROOTFS, shown=shown / _ROOTFS, keep_set_id=keep_set_id)
+    done = extraction.fill(
+        rootfs, temporary / _ROOTFS, shown=shown / _ROOTFS, keep_set_id=keep_set_id, progress=progress
+    )
     return done.without_set_id
 
 

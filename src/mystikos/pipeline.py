@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -25,6 +25,7 @@ from mystikos.launcher import Runtime
 from mystikos.measurement import measure as measure_enclave
 from mystikos.package import PackageWriter
 from mystikos.preflight import preflight
+from mystikos.progress import Counter, Progress
 from mystikos.request import DetachedSigner, SigningRequest
 from mystikos.signers import is_release_key
 
@@ -68,7 +69,7 @@ def build(
     runtime: Runtime | None = None,
     date: datetime.date = signature.DEFAULT_DATE,
     allow_debug: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Built:
     """Package the application directory (or CPIO archive) ``source`` as the executable ``output``.
 
@@ -90,7 +91,7 @@ def build_into(
     *,
     runtime: Runtime | None = None,
     date: datetime.date = signature.DEFAULT_DATE,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Built:
     """:func:`build` into an open, empty, seekable file, whatever the key."""
     signature.check_modulus(signer.public_modulus())
@@ -99,7 +100,7 @@ def build_into(
 
     writer = PackageWriter(file, runtime.launcher)
     measurement = measure_enclave(
-        planned.enclave, writer.contents(planned.contents), progress=_counter(planned, progress)
+        planned.enclave, writer.contents(planned.contents), progress=_counter(planned, progress).add
     )
     signed = signature.sign(
         measurement.mrenclave,
@@ -118,14 +119,14 @@ def measure(
     config: Config,
     *,
     runtime: Runtime | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Costs:
     """What packaging ``source`` with ``config`` would measure, and what each part of it costs; needs no key.
 
     Refuses what :func:`build` refuses.
     """
     root, planned, _ = _plan(_load(source), config, runtime or Runtime.load())
-    measured = measure_enclave(planned.enclave, planned.contents, progress=_counter(planned, progress))
+    measured = measure_enclave(planned.enclave, planned.contents, progress=_counter(planned, progress).add)
     return costs.account(planned.enclave, root, measured)
 
 
@@ -137,7 +138,7 @@ def request(
     runtime: Runtime | None = None,
     date: datetime.date = signature.DEFAULT_DATE,
     allow_debug: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Requested:
     """What a key that is elsewhere has to sign, so that :func:`attach` makes the package of it.
 
@@ -150,7 +151,7 @@ def request(
         check_debug(config, release_key=True)
     _, planned, lacking = _plan(_load(source), config, runtime or Runtime.load())
     hashed = {section: _Hashed(content) for section, content in planned.contents.items()}
-    measurement = measure_enclave(planned.enclave, hashed, progress=_counter(planned, progress))
+    measurement = measure_enclave(planned.enclave, hashed, progress=_counter(planned, progress).add)
     fields = signature.unsigned(
         measurement.mrenclave,
         planned.enclave,
@@ -172,7 +173,7 @@ def attach(
     output: Path,
     *,
     runtime: Runtime | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Built:
     """Build the package that was asked for, with the signature (384 bytes, big-endian) that came back.
 
@@ -204,7 +205,7 @@ def rebuild(
     source: Path | None = None,
     config: Config | None = None,
     runtime: Runtime | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Build ``package`` again as ``output``, with the signature that it has, whatever it is over.
 
@@ -218,7 +219,7 @@ def rebuild(
     with atomic_output(output, _MODE) as file:
         writer = PackageWriter(file, runtime.launcher)
         measurement = measure_enclave(
-            planned.enclave, writer.contents(planned.contents), progress=_counter(planned, progress)
+            planned.enclave, writer.contents(planned.contents), progress=_counter(planned, progress).add
         )
         writer.finish(planned.enclave, measurement, package.sigstruct)
 
@@ -267,18 +268,8 @@ def _examine(root: RootFs, config: Config) -> tuple[str, ...]:
     return grouped(report.others())
 
 
-def _counter(planned: Layout, progress: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
-    if progress is None:
-        return None
-    total = sum(content.size for content in planned.contents.values())
-    done = 0
-
-    def count(size: int) -> None:
-        nonlocal done
-        done += size
-        progress(done, total)
-
-    return count
+def _counter(planned: Layout, progress: Progress | None) -> Counter:
+    return Counter(progress, planned.enclave.measured_size)
 
 
 def _check_signer(signer: Signer, config: Config, allow_debug: bool) -> None:

@@ -17,6 +17,7 @@ True
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from mystikos.formats import cpio
 
 __all__ = ["Entry", "RootFs", "from_archive", "printable", "scan"]
 
+_LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 _MAX_LINKS = 40  # symbolic links followed in one lookup, as Linux does
 _MAX_NAME = 255
@@ -518,7 +520,9 @@ def _assemble(nodes: Iterable[_Node]) -> RootFs:
     offset += len(cpio.trailer())
 
     entries = tuple(_entry(node, links[index], index, offsets) for index, node in enumerate(ordered))
-    return RootFs(entries, offset + len(cpio.end_padding(offset)))
+    size = offset + len(cpio.end_padding(offset))
+    _LOG.info("root file system: %d entries, %d bytes", len(entries), size)
+    return RootFs(entries, size)
 
 
 def _links(ordered: Sequence[_Node]) -> list[list[int]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from mystikos.signers import Signer
 
 __all__ = ["DEFAULT_DATE", "check", "check_modulus", "complete", "mrsigner", "sign", "unsigned"]
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_DATE = datetime.date(1980, 1, 1)
 """Date of a signature when nobody tells one."""
@@ -43,7 +46,9 @@ def sign(
     """Sign an enclave's measurement and attributes; the result is checked before it is returned."""
     fields = unsigned(mrenclave, enclave, product_id=product_id, security_version=security_version, date=date)
     modulus = signer.public_modulus()
-    return complete(fields, signer.sign(fields.signed_bytes()), modulus)
+    signed = complete(fields, signer.sign(fields.signed_bytes()), modulus)
+    _LOG.info("signed: MRSIGNER %s", mrsigner(modulus).hex())
+    return signed
 
 
 def unsigned(

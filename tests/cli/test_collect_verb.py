@@ -86,7 +86,7 @@ def test_warnings_go_to_stderr(home: Path, capsys: pytest.CaptureFixture[str]) -
         ("collect ./hello -o hello", "hello: exists and is not a directory"),
         ("collect ./hello -o no/appdir", "no/appdir: cannot be written (No such file or directory)"),
         ("collect ./hello -o appdir --include none", "none: is not on this machine"),
-        ("collect ./hello -o appdir --python all", "'all' is not one of"),
+        ("collect ./hello -o appdir --python all", 'got "all", expected one of standard'),
     ],
 )
 def test_mistakes_are_told_and_nothing_is_left(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.support import tokens
+from tests.support.tokens import openssl, sign_request
 
 from mystikos.cli import main
 from mystikos.package import unpack
@@ -17,17 +17,6 @@ from mystikos.signers import load_public_modulus
 
 APP = ["appdir", "config.json"]
 ATTACH = ["attach", *APP, "request.json", "--signature=raw.sig", "--pubkey=public.pem"]
-
-
-def openssl(*arguments: str) -> bytes:
-    return subprocess.run(["openssl", *arguments], check=True, capture_output=True).stdout
-
-
-def sign_request(key: Path) -> None:
-    """What happens where the key is: without myst."""
-    request = json.loads(Path("request.json").read_text())
-    Path("message").write_bytes(bytes.fromhex(request["signed_bytes"]))
-    openssl("dgst", "-sha256", "-sign", str(key), "-out", "raw.sig", "message")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -37,6 +38,17 @@ def make_key(path: Path, *, bits: int = 3072, exponent: int = 3) -> Path:
     _run("openssl", "genpkey", "-algorithm", "RSA", *options, "-out", str(path))
     path.chmod(0o600)
     return path
+
+
+def openssl(*arguments: str) -> bytes:
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True).stdout
+
+
+def sign_request(key: Path) -> None:
+    """What happens where the key is, without myst: request.json in the working directory gives raw.sig."""
+    request = json.loads(Path("request.json").read_text())
+    Path("message").write_bytes(bytes.fromhex(request["signed_bytes"]))
+    openssl("dgst", "-sha256", "-sign", str(key), "-out", "raw.sig", "message")
 
 
 def import_key(path: Path, token: str, label: str, key_id: str) -> None:

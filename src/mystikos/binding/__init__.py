@@ -14,6 +14,7 @@ True
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bindings", "FileBinding", "Reason", "Site", "Trap", "bind", "bind_file"]
 
+_LOG = logging.getLogger(__name__)
 _ELF_HEADER_SIZE = 64
 
 
@@ -58,7 +60,10 @@ class Bindings:
 
 def bind(rootfs: RootFs) -> Bindings:
     """Find and choose the sites of every ELF file; hard links of a file share one record."""
-    return Bindings(tuple(_bind_entry(entry) for entry in _elf_files(rootfs)))
+    files = tuple(_bind_entry(entry) for entry in _elf_files(rootfs))
+    counts = sum(len(file.sites) for file in files), sum(len(file.traps) for file in files)
+    _LOG.info("system calls: %d bound, %d trap, in %d ELF files", *counts, len(files))
+    return Bindings(files)
 
 
 def bind_file(data: bytes) -> tuple[tuple[Site, ...], tuple[Trap, ...]]:
@@ -85,5 +90,11 @@ def _bind_entry(entry: Entry) -> FileBinding:
     try:
         sites, traps = bind_file(entry.read(0, entry.size))
     except MalformedElf as finding:
+        _LOG.debug("%s: not bound: %s", _shown(entry), finding)
         return FileBinding(entry.path, entry.data_offset, entry.size, (), (), str(finding))
+    _LOG.debug("%s: %d system calls bound, %d trap", _shown(entry), len(sites), len(traps))
     return FileBinding(entry.path, entry.data_offset, entry.size, sites, traps)
+
+
+def _shown(entry: Entry) -> str:
+    return entry.path.decode("utf-8", "backslashreplace")

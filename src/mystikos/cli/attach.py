@@ -8,12 +8,12 @@ import click
 
 from mystikos import pipeline
 from mystikos.cli import failures
-from mystikos.cli.building import default_output, load_config, progress_bar, refuse_inputs, warn_of_lacking
-from mystikos.cli.render import display, json_option, to_json
+from mystikos.cli.building import default_output, load_config, refuse_inputs, tell_built, warn_of_lacking
+from mystikos.cli.progress import progress_bar
+from mystikos.cli.render import json_option
+from mystikos.cli.verb import verb
 from mystikos.errors import AttachError, RequestError, SignatureError
-from mystikos.pipeline import Built
 from mystikos.request import LARGEST, SigningRequest
-from mystikos.signature import mrsigner
 from mystikos.signers import load_public_modulus
 from mystikos.signers.base import FORMS, decode_signature
 
@@ -21,7 +21,12 @@ _PATH = click.Path(path_type=Path, readable=False)
 _NO = 1
 
 
-@click.command("attach")
+@verb(
+    "attach",
+    examples=[
+        "myst attach appdir config.json request.json --signature request.sig --pubkey release.pub",
+    ],
+)
 @click.argument("appdir", type=_PATH)
 @click.argument("config_file", metavar="CONFIG", type=_PATH)
 @click.argument("request_file", metavar="REQUEST", type=_PATH)
@@ -53,31 +58,16 @@ def command(
     refuse_inputs(output, appdir, config_file, request_file, signature, pubkey)
 
     try:
-        with progress_bar() as progress:
+        with progress_bar("measuring") as progress:
             built = pipeline.attach(appdir, config, asked, signed, modulus, output, progress=progress)
     except (SignatureError, AttachError) as error:
         failures.report(error)
         return _NO
     warn_of_lacking(appdir, built.lacking)
-    click.echo(to_json(_plain(output, built)) if as_json else _text(output, built))
+    tell_built(output, built, as_json)
     return 0
 
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(LARGEST + 1)
-
-
-def _plain(output: Path, built: Built) -> dict[str, object]:
-    signed = built.sigstruct
-    return {
-        "package": output,
-        "mrenclave": signed.enclave_hash.hex(),
-        "mrsigner": mrsigner(signed.modulus).hex(),
-        "product_id": signed.product_id,
-        "security_version": signed.security_version,
-    }
-
-
-def _text(output: Path, built: Built) -> str:
-    return f"{display(output)}: new package, MRENCLAVE {built.sigstruct.enclave_hash.hex()}"

@@ -1,21 +1,21 @@
-"""What the verbs that build a package share: dates, outputs that are no inputs, a bar, warnings."""
+"""What the verbs that build a package share: dates, outputs that are no inputs, warnings."""
 
 from __future__ import annotations
 
 import datetime
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from mystikos import config as configs
 from mystikos import signature
-from mystikos.cli.render import display
+from mystikos.cli import terminal
+from mystikos.cli.render import display, to_json
 from mystikos.config import Config
 from mystikos.errors import MystError, OutputError
+from mystikos.pipeline import Built
 
 date_option = click.option(
     "--date", "date", metavar="YYYY-MM-DD", help="Date of the signature.  [default: 1980-01-01]"
@@ -30,14 +30,14 @@ def load_config(path: Path) -> Config:
     """The config; what weakens security is warned of."""
     config = configs.load(path)
     for problem in configs.lint(config):
-        click.echo(f"myst: warning: {problem}", err=True)
+        terminal.warn(display(str(problem)))
     return config
 
 
 def warn_of_lacking(appdir: Path, lacking: Iterable[str]) -> None:
     """Tell which files other than the program lack a library."""
     for line in lacking:
-        click.echo(f"myst: warning: {display(appdir)}: lacks {line}", err=True)
+        terminal.warn(f"{display(appdir)}: lacks {line}")
 
 
 def default_output(config: Config) -> Path:
@@ -78,16 +78,18 @@ def refuse_inputs(output: Path, *inputs: Path) -> None:
             )
 
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
+def tell_built(output: Path, built: Built, as_json: bool) -> None:
+    """The new package and its identity."""
+    signed = built.sigstruct
+    mrenclave = signed.enclave_hash.hex()
+    if not as_json:
+        terminal.tell(f"{display(output)}: new package, MRENCLAVE {mrenclave}")
         return
-    with click.progressbar(length=1, label="measuring", file=sys.stderr, show_eta=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield progress
+    facts = {
+        "package": output,
+        "mrenclave": mrenclave,
+        "mrsigner": signature.mrsigner(signed.modulus).hex(),
+        "product_id": signed.product_id,
+        "security_version": signed.security_version,
+    }
+    click.echo(to_json(facts))

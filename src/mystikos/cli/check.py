@@ -7,11 +7,18 @@ from pathlib import Path
 
 import click
 
-from mystikos.cli import render
+from mystikos.cli import render, terminal
+from mystikos.cli.verb import verb
 from mystikos.errors import Problem
 
 
-@click.command("check")
+@verb(
+    "check",
+    examples=[
+        "myst check config.json",
+        "myst check config.json appdir --strict    # 1 when a setting weakens security",
+    ],
+)
 @click.argument("config", metavar="CONFIG.JSON", type=click.Path(readable=False))
 @click.argument("appdir", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option("--strict", is_flag=True, help="Exit with 1 when a setting weakens security.")
@@ -30,7 +37,7 @@ def command(config: str, appdir: Path | None, strict: bool, as_json: bool) -> in
     else:
         _show(config, errors, warnings)
         for note in notes:
-            click.echo(f"{appdir}: {note}")
+            terminal.tell(f"{appdir}: {note}")
     return 2 if errors else int(strict and bool(warnings))
 
 
@@ -64,8 +71,8 @@ def _show(path: str, errors: tuple[Problem, ...], warnings: tuple[Problem, ...])
             click.echo(f"      {problem.hint}", err=True)
     sys.stderr.flush()
     for problem in warnings:
-        click.echo(f"{problem} [{problem.lint}]")
-        click.echo(f"      {problem.hint}")
+        terminal.tell(f"{problem} [{problem.lint}]")
+        terminal.tell(f"      {problem.hint}")
     if not errors:
         count = f"{len(warnings)} settings weaken it" if len(warnings) != 1 else "1 setting weakens it"
-        click.echo(f"{render.display(path)}: no mistakes" + (f", {count}" if warnings else ""))
+        terminal.tell(f"{render.display(path)}: no mistakes" + (f", {count}" if warnings else ""))

@@ -6,12 +6,23 @@ from pathlib import Path
 
 import click
 
-from mystikos.collect import Choice, Collected, collect
+from mystikos.cli import terminal
+from mystikos.cli.progress import progress_bar
+from mystikos.cli.render import display, json_option, to_json
+from mystikos.cli.verb import Choice, complete_files, verb
+from mystikos.collect import Choice as Library
+from mystikos.collect import Collected, collect
 from mystikos.rootfs import printable
 
 
-@click.command("collect")
-@click.argument("programs", metavar="PROGRAM...", nargs=-1, required=True)
+@verb(
+    "collect",
+    examples=[
+        "myst collect ./hello -o appdir",
+        "myst collect python3 app.py=/app/app.py -o appdir --include /app/templates",
+    ],
+)
+@click.argument("programs", metavar="PROGRAM...", nargs=-1, required=True, shell_complete=complete_files)
 @click.option(
     "-o",
     "--output",
@@ -22,6 +33,7 @@ from mystikos.rootfs import printable
 @click.option(
     "--include",
     metavar="PATH",
+    shell_complete=complete_files,
     multiple=True,
     help="Also bring this file or directory; PATH=PLACE puts it elsewhere. May be repeated.",
 )
@@ -33,14 +45,21 @@ from mystikos.rootfs import printable
 )
 @click.option(
     "--python",
-    type=click.Choice([choice.value for choice in Choice]),
-    default=Choice.STANDARD.value,
+    type=Choice([choice.value for choice in Library]),
+    default=Library.STANDARD.value,
     show_default=True,
+    metavar="HOW_MUCH",
     help="How much of a Python's standard library to bring: all but test suites, Tk and developing tools; "
     "what small scripts import; what `python3 -c pass` imports, to start fastest; everything; nothing.",
 )
+@json_option
 def command(
-    programs: tuple[str, ...], output: Path, include: tuple[str, ...], exclude: tuple[str, ...], python: str
+    programs: tuple[str, ...],
+    output: Path,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    python: str,
+    as_json: bool,
 ) -> None:
     """Copy PROGRAM, its loader, its shared libraries and what else it is known to need into a directory.
 
@@ -49,10 +68,19 @@ def command(
     its standard library. Nothing is executed. Plugins, locales, certificates and data files cannot be seen
     from outside: name them with --include.
     """
-    done = collect(programs, output, include=include, exclude=exclude, python=Choice(python))
+    with progress_bar("copying") as progress:
+        done = collect(
+            programs, output, include=include, exclude=exclude, python=Library(python), progress=progress
+        )
     for warning in done.warnings:
-        click.echo(f"myst: warning: {warning}", err=True)
-    click.echo(_summary(output, done))
+        terminal.warn(display(warning))
+    if as_json:
+        click.echo(to_json({"directory": output, **{name: getattr(done, name) for name in _FACTS}}))
+    else:
+        terminal.tell(_summary(output, done))
+
+
+_FACTS = ("programs", "libraries", "pythons", "files", "size", "warnings")
 
 
 def _summary(output: Path, done: Collected) -> str:

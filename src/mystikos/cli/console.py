@@ -1,4 +1,4 @@
-"""Where rich output goes: standard output, in colours only on a terminal and without ``NO_COLOR``."""
+"""Where rich output goes: standard output, in colours as ``terminal`` decides."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+from mystikos.cli import terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,5 +18,14 @@ _WIDTH = 1 << 16  # wider than any line
 
 def show(what: RenderableType) -> None:
     """Print; lines are never cut or wrapped, so that pipes get what terminals show."""
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=_WIDTH)
+    colored = terminal.colored(sys.stdout)
+    console = Console(
+        file=sys.stdout,
+        force_terminal=colored,
+        color_system="standard" if colored else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=_WIDTH,
+    )
     console.print(what, soft_wrap=True)

@@ -9,8 +9,11 @@ import click
 from rich.text import Text
 from rich.tree import Tree
 
+from mystikos.cli import terminal
 from mystikos.cli.console import show
+from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
+from mystikos.cli.verb import verb
 from mystikos.diffing import (
     ContentChange,
     Difference,
@@ -30,7 +33,13 @@ _LONGEST = 100  # characters of a value
 _PATH = click.Path(path_type=Path, readable=False)
 
 
-@click.command("diff")
+@verb(
+    "diff",
+    examples=[
+        "myst diff hello-1.0 hello-1.1",
+        "myst diff config.json other.json",
+    ],
+)
 @click.argument("before", metavar="A", type=_PATH)
 @click.argument("after", metavar="B", type=_PATH)
 @json_option
@@ -43,13 +52,12 @@ def command(before: Path, after: Path, as_json: bool) -> int:
 
     The exit code is 0 when A and B are equal, 1 when they differ, 2 when they cannot be compared. Whether a
     package is genuine is for `myst verify` to tell.
-
-    Example: myst diff hello-1.0 hello-1.1
     """
-    found = diff(before, after)
+    with progress_bar("comparing") as progress:
+        found = diff(before, after, progress=progress)
     if as_json:
         click.echo(to_json({"equal": found.equal, **_fields(found)}))
-    else:
+    elif not terminal.settings().quiet:
         show(_tree(found, before, after))
     return 0 if found.equal else _NO
 

@@ -7,23 +7,30 @@ from pathlib import Path
 import click
 
 from mystikos import pipeline
+from mystikos.cli import terminal
 from mystikos.cli.building import (
     allow_debug_option,
     date_option,
     load_config,
-    progress_bar,
     refuse_inputs,
     signing_date,
     warn_of_lacking,
 )
+from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
+from mystikos.cli.verb import verb
 from mystikos.formats.atomic import atomic_output
 from mystikos.signers import load_public_modulus
 
 _PATH = click.Path(path_type=Path, readable=False)
 
 
-@click.command("digest")
+@verb(
+    "digest",
+    examples=[
+        "myst digest appdir config.json -o request.json --pubkey release.pub",
+    ],
+)
 @click.argument("appdir", type=_PATH)
 @click.argument("config_file", metavar="CONFIG", type=_PATH)
 @click.option("-o", "--outfile", type=_PATH, default="request.json", show_default=True, help="The request.")
@@ -49,7 +56,7 @@ def command(
     config = load_config(config_file)
     refuse_inputs(outfile, appdir, config_file, *([pubkey] if pubkey else []))
 
-    with progress_bar() as progress:
+    with progress_bar("measuring") as progress:
         asked = pipeline.request(
             appdir, config, modulus=modulus, date=signed_on, allow_debug=allow_debug, progress=progress
         )
@@ -61,4 +68,4 @@ def command(
         click.echo(to_json(asked.request.document()))
     else:
         mrenclave = asked.request.fields.enclave_hash.hex()
-        click.echo(f"{display(outfile)}: new signing request, MRENCLAVE {mrenclave}")
+        terminal.tell(f"{display(outfile)}: new signing request, MRENCLAVE {mrenclave}")

@@ -7,7 +7,9 @@ import textwrap
 import click
 
 from mystikos import doctor, machine
+from mystikos.cli import terminal
 from mystikos.cli.render import display, json_option, table, to_json
+from mystikos.cli.verb import verb
 from mystikos.doctor import Diagnosis, Finding, State, Target, Verdict
 from mystikos.machine import Machine
 
@@ -15,7 +17,12 @@ _NO = 1
 _MARKS = {State.OK: "ok", State.NOTE: "note", State.MISSING: "MISSING"}
 
 
-@click.command("doctor")
+@verb(
+    "doctor",
+    examples=[
+        "myst doctor",
+    ],
+)
 @json_option
 def command(as_json: bool) -> int:
     """Explain what this machine can do for packages, and what is missing.
@@ -28,7 +35,10 @@ def command(as_json: bool) -> int:
     """
     facts = machine.read()
     diagnosis = doctor.diagnose(facts)
-    click.echo(to_json(_plain(facts, diagnosis)) if as_json else _text(diagnosis))
+    if as_json:
+        click.echo(to_json(_plain(facts, diagnosis)))
+    else:
+        terminal.tell(_text(diagnosis))
     return 0 if diagnosis.verdict(Target.SGX).possible else _NO
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import click
-
 from mystikos.cli.executing import SETTINGS, Execution, execution_options
+from mystikos.cli.verb import verb
 
 
-@click.command("exec-linux", context_settings=SETTINGS)
+@verb(
+    "exec-linux",
+    context_settings=SETTINGS,
+    examples=[
+        "myst exec-linux appdir /bin/hello world",
+        "myst exec-linux --strace-filter=openat:read appdir /bin/hello",
+    ],
+)
 @execution_options
 def command(execution: Execution) -> None:
     """Run PROGRAM, a path in ROOTFS (a directory or a CPIO archive), in a plain Linux process.

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mystikos.cli.executing import SETTINGS, Execution, execution_options
+from mystikos.cli.verb import Choice, verb
 from mystikos.errors import MystError
 from mystikos.launcher import Target
 
@@ -15,11 +16,19 @@ _DEVICE = Path("/dev/sgx_enclave")
 _TARGETS: dict[str, Target] = {"sgx": "sgx", "sim": "sim"}
 
 
-@click.command("exec-sgx", context_settings=SETTINGS)
+@verb(
+    "exec-sgx",
+    context_settings=SETTINGS,
+    examples=[
+        "myst exec-sgx appdir /bin/hello world",
+        "myst exec-sgx --target sim appdir /bin/hello    # the software SGX, where there is no other",
+    ],
+)
 @click.option(
     "--target",
-    type=click.Choice(list(_TARGETS)),
-    help="The processor's SGX, or the software SGX, which protects nothing.  "
+    metavar="TARGET",
+    type=Choice(list(_TARGETS)),
+    help="sgx: the processor's; sim: the software SGX, which protects nothing.  "
     "[default: that of MYST_TARGET, else sgx]",
 )
 @execution_options

@@ -7,11 +7,20 @@ from pathlib import Path
 import click
 
 from mystikos import parts
+from mystikos.cli import terminal
+from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
+from mystikos.cli.verb import Choice, verb
 from mystikos.package import unpack
 
 
-@click.command("extract")
+@verb(
+    "extract",
+    examples=[
+        "myst extract hello -o parts",
+        "myst extract hello -o parts --only sigstruct",
+    ],
+)
 @click.argument("package", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-o",
@@ -21,7 +30,13 @@ from mystikos.package import unpack
     type=click.Path(path_type=Path, readable=False),
     help="Where to write.",
 )
-@click.option("--only", multiple=True, type=click.Choice(parts.PARTS), help="Write this part; repeatable.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PART",
+    type=Choice(parts.PARTS),
+    help=f"Write this part ({', '.join(parts.PARTS)}); may be repeated.",
+)
 @click.option("--archive", is_flag=True, help="Write the root file system as a CPIO archive.")
 @click.option("--keep-setuid", is_flag=True, help="Keep the set-user-ID and set-group-ID bits of files.")
 @json_option
@@ -35,16 +50,20 @@ def command(
     descriptor.bin. Whether PACKAGE is genuine is for `myst verify` to tell.
 
     Nothing is written outside of DIR, and DIR appears whole or not at all.
-
-    Example: myst extract hello -o parts --only sigstruct
     """
-    done = parts.extract(
-        unpack(package), output, only=only or parts.PARTS, archive=archive, keep_set_id=keep_setuid
-    )
+    with progress_bar("writing") as progress:
+        done = parts.extract(
+            unpack(package),
+            output,
+            only=only or parts.PARTS,
+            archive=archive,
+            keep_set_id=keep_setuid,
+            progress=progress,
+        )
     for path in done.without_set_id:
-        click.echo(f"myst: {display(path)}: set-ID bits left out (see --keep-setuid)", err=True)
+        terminal.note(f"{display(path)}: set-ID bits left out (see --keep-setuid)")
     if as_json:
         click.echo(to_json(done))
         return
     for file in done.files:
-        click.echo(display(file))
+        terminal.tell(display(file))

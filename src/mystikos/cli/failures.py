@@ -13,6 +13,7 @@ import traceback
 
 import click
 
+from mystikos.cli import terminal
 from mystikos.cli.render import display
 from mystikos.errors import ConfigError, MystError
 
@@ -38,6 +39,9 @@ def report(error: BaseException) -> int:
         return _silence_stdout()
     if isinstance(error, click.Abort):
         _tell("no answer to the question", None)
+    elif isinstance(error, click.NoSuchOption):
+        nearest = f', did you mean "{error.possibilities[0]}"?' if error.possibilities else ""
+        _tell(f'no such option "{error.option_name}"{nearest}', _usage_hint(error))
     elif isinstance(error, click.UsageError):
         _tell(_lower_first(error.format_message()), _usage_hint(error))
     elif isinstance(error, click.ClickException):
@@ -62,7 +66,8 @@ def report(error: BaseException) -> int:
 
 def _tell(message: str, hint: str | None) -> None:
     first, *rest = map(display, message.split("\n"))
-    click.echo("\n".join([f"myst: {first}", *rest]), err=True)
+    prefix = click.style("myst:", fg="red", bold=True)
+    click.echo("\n".join([f"{prefix} {first}", *rest]), err=True, color=terminal.colored(sys.stderr))
     _hint(hint)
 
 

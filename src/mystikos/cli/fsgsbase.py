@@ -5,13 +5,20 @@ from __future__ import annotations
 import click
 
 from mystikos import doctor, machine
+from mystikos.cli import terminal
 from mystikos.cli.render import json_option, to_json
+from mystikos.cli.verb import verb
 from mystikos.doctor import State
 
 _NO = 1
 
 
-@click.command("fsgsbase")
+@verb(
+    "fsgsbase",
+    examples=[
+        "myst fsgsbase",
+    ],
+)
 @json_option
 def command(as_json: bool) -> int:
     """Tell whether the FSGSBASE instructions work, which packages need on every target.
@@ -24,5 +31,5 @@ def command(as_json: bool) -> int:
     if as_json:
         click.echo(to_json({"works": works, "remedy": finding.remedy}))
     else:
-        click.echo(f"FSGSBASE: {finding.found}" + (f"\n→ {finding.remedy}" if finding.remedy else ""))
+        terminal.tell(f"FSGSBASE: {finding.found}" + (f"\n→ {finding.remedy}" if finding.remedy else ""))
     return 0 if works else _NO

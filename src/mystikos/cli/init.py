@@ -7,10 +7,16 @@ from pathlib import Path
 
 import click
 
-from mystikos.cli import render
+from mystikos.cli import render, terminal
+from mystikos.cli.verb import verb
 
 
-@click.command("init")
+@verb(
+    "init",
+    examples=[
+        "myst init --application-path /bin/hello",
+    ],
+)
 @click.argument("directory", type=click.Path(path_type=Path, readable=False), default=".")
 @click.option(
     "--application-path", metavar="PATH", help="The program to run, a path from the root of the appdir."
@@ -39,10 +45,10 @@ def command(directory: Path, application_path: str | None) -> None:
         raise OutputError(render.display(config), "exists already", expected="no config yet", hint=hint)
     write_new(config, text)
     needed = "set what else you need" if application_path else "set ApplicationPath and what else you need"
-    click.echo(f"{render.display(config)}: starter config; {needed}")
+    terminal.tell(f"{render.display(config)}: starter config; {needed}")
 
     if key.exists():
-        click.echo(f"{render.display(key)}: kept, it was there already")
+        terminal.tell(f"{render.display(key)}: kept, it was there already")
     else:
         keygen(key)
-        click.echo(f"{render.display(key)}: new key; keep it, and keep it secret")
+        terminal.tell(f"{render.display(key)}: new key; keep it, and keep it secret")

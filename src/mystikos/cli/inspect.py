@@ -9,6 +9,7 @@ import click
 from iced_x86 import Decoder, Formatter, FormatterSyntax
 
 from mystikos.cli.render import display, json_option, table, to_json
+from mystikos.cli.verb import verb
 from mystikos.inspection import (
     BindingFacts,
     CallSite,
@@ -37,7 +38,14 @@ _KINDS = {
 }
 
 
-@click.command("inspect")
+@verb(
+    "inspect",
+    examples=[
+        "myst inspect hello",
+        "myst inspect appdir --sites",
+        "myst inspect --syscalls",
+    ],
+)
 @click.argument("path", required=False, type=click.Path(path_type=Path, readable=False))
 @json_option
 @click.option("--sites", is_flag=True, help="List every system call of every file.")

@@ -6,16 +6,24 @@ import os
 
 import click
 
-from mystikos.cli import render
+from mystikos.cli import render, terminal
 from mystikos.cli.keys import given_passphrase, passphrase_options
+from mystikos.cli.verb import verb
 
 
-@click.command("keygen")
+@verb(
+    "keygen",
+    examples=[
+        "myst keygen private.pem",
+        "myst keygen release.pem --encrypt",
+    ],
+)
 @click.argument("path", metavar="PRIVATE.PEM", type=click.Path(readable=False))
 @click.option("--force", is_flag=True, help="Replace an existing file; the key in it is lost.")
 @click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key with it.")
 @click.option("--release", is_flag=True, help="Mark it as a key for releases, as an encrypted one is.")
 @passphrase_options
+@render.json_option
 def command(
     path: str,
     force: bool,
@@ -23,6 +31,7 @@ def command(
     release: bool,
     passphrase_env: str | None,
     passphrase_fd: int | None,
+    as_json: bool,
 ) -> None:
     """Make a signing key, RSA-3072 with exponent 3, in a new file that only you can read.
 
@@ -39,7 +48,11 @@ def command(
         raise click.UsageError("the passphrase is empty")
 
     signer = keygen(path, passphrase, force=force, release=release)
-    click.echo(f"{render.display(path)}: new key, MRSIGNER {mrsigner(signer.public_modulus()).hex()}")
+    signed_by = mrsigner(signer.public_modulus()).hex()
+    if as_json:
+        click.echo(render.to_json({"key": path, "mrsigner": signed_by}))
+    else:
+        terminal.tell(f"{render.display(path)}: new key, MRSIGNER {signed_by}")
 
 
 def _new_passphrase() -> bytes:

@@ -12,13 +12,20 @@ from rich.tree import Tree
 from mystikos import config as configs
 from mystikos import pipeline
 from mystikos.cli.console import show
+from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
+from mystikos.cli.verb import verb
 from mystikos.costs import Costs, FileCost, RegionCost
 
 _PATH = click.Path(path_type=Path, readable=False)
 
 
-@click.command("measure")
+@verb(
+    "measure",
+    examples=[
+        "myst measure appdir config.json",
+    ],
+)
 @click.argument("appdir", type=_PATH)
 @click.argument("config", type=_PATH)
 @json_option
@@ -28,10 +35,9 @@ def command(appdir: Path, config: Path, as_json: bool) -> None:
     Shown as a tree: every region of the enclave and every file, with their pages of protected memory (EPC),
     the bytes measured and the bytes hashed for them. A page that files share counts for the one that its
     first byte belongs to.
-
-    Example: myst measure appdir config.json
     """
-    costs = pipeline.measure(appdir, configs.load(config))
+    with progress_bar("measuring") as progress:
+        costs = pipeline.measure(appdir, configs.load(config), progress=progress)
     if as_json:
         click.echo(to_json(costs))
     else:

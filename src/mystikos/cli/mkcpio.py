@@ -6,20 +6,34 @@ from pathlib import Path
 
 import click
 
+from mystikos.cli.progress import progress_bar
+from mystikos.cli.render import json_option, to_json
+from mystikos.cli.verb import verb
 from mystikos.formats.atomic import atomic_output
+from mystikos.progress import Counter
 from mystikos.rootfs import scan
 
 
-@click.command("mkcpio")
+@verb(
+    "mkcpio",
+    examples=[
+        "myst mkcpio appdir rootfs.cpio",
+    ],
+)
 @click.argument("directory", type=click.Path(path_type=Path, readable=False))
 @click.argument("archive", type=click.Path(path_type=Path, readable=False))
-def command(directory: Path, archive: Path) -> None:
+@json_option
+def command(directory: Path, archive: Path, as_json: bool) -> None:
     """Pack DIRECTORY into ARCHIVE, a CPIO archive of the newc format.
 
     The archive is the same for every copy of the directory: sorted, and without owners, times and inode
     numbers of this machine. It is what a package holds, and GNU cpio reads it.
     """
     rootfs = scan(directory)
-    with atomic_output(archive) as file:
+    with progress_bar("writing") as progress, atomic_output(archive) as file:
+        counter = Counter(progress, rootfs.size)
         for chunk in rootfs.chunks():
             file.write(chunk)
+            counter.add(len(chunk))
+    if as_json:
+        click.echo(to_json({"archive": archive, "entries": len(rootfs.entries), "size": rootfs.size}))

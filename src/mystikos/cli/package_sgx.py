@@ -12,24 +12,33 @@ from mystikos.cli.building import (
     date_option,
     default_output,
     load_config,
-    progress_bar,
     refuse_inputs,
     signing_date,
+    tell_built,
     warn_of_lacking,
 )
-from mystikos.cli.render import display
+from mystikos.cli.progress import progress_bar
+from mystikos.cli.render import json_option
 from mystikos.cli.signing import Signing, signing_options
+from mystikos.cli.verb import verb
 
 _PATH = click.Path(path_type=Path, readable=False)
 
 
-@click.command("package-sgx")
+@verb(
+    "package-sgx",
+    examples=[
+        "myst package-sgx appdir private.pem config.json",
+        "myst package-sgx appdir config.json --pkcs11-module softhsm2.so --pkcs11-key release",
+    ],
+)
 @click.argument("files", nargs=-1, metavar="[APPDIR] KEY CONFIG", type=_PATH)
 @click.option("-o", "--outfile", type=_PATH, help="The executable to write.  [default: named as the program]")
 @date_option
 @click.option("--pubkey", multiple=True, type=_PATH, help="Trust disk images signed by this public key.")
 @click.option("--roothash", multiple=True, type=_PATH, help="Trust the disk image with this root hash.")
 @allow_debug_option
+@json_option
 @signing_options
 def command(
     files: tuple[Path, ...],
@@ -38,6 +47,7 @@ def command(
     pubkey: tuple[Path, ...],
     roothash: tuple[Path, ...],
     allow_debug: bool,
+    as_json: bool,
     signing: Signing,
 ) -> None:
     """Package APPDIR, a directory or CPIO archive, as one executable for SGX that is signed with KEY.
@@ -59,12 +69,12 @@ def command(
     output = outfile or default_output(config)
     refuse_inputs(output, appdir, config_file, *([key] if key else []))
 
-    with progress_bar() as progress:
+    with progress_bar("measuring") as progress:
         built = pipeline.build(
             appdir, signer, config, output, date=signed_on, allow_debug=allow_debug, progress=progress
         )
     warn_of_lacking(appdir, built.lacking)
-    click.echo(f"{display(output)}: new package, MRENCLAVE {built.sigstruct.enclave_hash.hex()}")
+    tell_built(output, built, as_json)
 
 
 def _files(files: tuple[Path, ...], signing: Signing) -> tuple[Path, Path | None, Path]:

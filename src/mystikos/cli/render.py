@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 
 
 def display(name: bytes | str | PurePath) -> str:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import click
 
 from mystikos.cli import render
+from mystikos.cli.verb import verb
 
 
-@click.command("schema")
+@verb(
+    "schema",
+    examples=[
+        "myst schema > config.schema.json",
+        "myst schema --policy > policy.schema.json",
+    ],
+)
 @click.option("--policy", is_flag=True, help="That of a policy file, for `myst verify --policy`.")
 def command(policy: bool) -> None:
     """Print the JSON Schema (2020-12) of the config file.

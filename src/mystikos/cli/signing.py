@@ -14,12 +14,19 @@ from typing import Any, TypeVar
 import click
 
 from mystikos.cli.keys import ask_secret, given_secret, load_signer, passphrase_options
+from mystikos.cli.verb import Choice, complete_files
 from mystikos.signers import Signer
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+_FILE: Any = {"metavar": "FILE", "shell_complete": complete_files}
 _OPTIONS = (
-    click.option("--pkcs11-module", metavar="FILE", help="Sign with a token, through this PKCS#11 module."),
+    click.option(
+        "--pkcs11-module",
+        metavar="FILE",
+        shell_complete=complete_files,
+        help="Sign with a token, through this PKCS#11 module.",
+    ),
     click.option("--pkcs11-token", metavar="LABEL", help="The token.  [default: the only one there is]"),
     click.option("--pkcs11-key", metavar="LABEL|URI", help="The key: its label, or a pkcs11: URI."),
     click.option("--pkcs11-key-id", metavar="HEX", help="The key's id."),
@@ -37,7 +44,7 @@ _OPTIONS = (
     ),
     click.option(
         "--signing-input",
-        type=click.Choice(["message", "digest"]),
+        type=Choice(["message", "digest"]),
         help="What the command reads: the 256 bytes, or their SHA-256 (32 bytes).  [default: message]",
     ),
     click.option(
@@ -46,13 +53,18 @@ _OPTIONS = (
         type=click.FloatRange(min=0, min_open=True, max=1e6),
         help="How long the command may take.  [default: 300]",
     ),
-    click.option("--pubkey-file", metavar="FILE", help="The public key of the command's key, in PEM form."),
+    click.option(
+        "--pubkey-file",
+        metavar="FILE",
+        shell_complete=complete_files,
+        help="The public key of the command's key, in PEM form.",
+    ),
     click.option("--signer", metavar="NAME", help="Sign with a plugin (entry point mystikos.signers)."),
     click.option(
         "--signer-option", metavar="NAME=VALUE", multiple=True, help="An option of the plugin's own."
     ),
     click.option("--signing-engine-name", metavar="NAME", help="As in the original: pkcs11 is the only one."),
-    click.option("--signing-engine-path", metavar="FILE", help="As --pkcs11-module."),
+    click.option("--signing-engine-path", **_FILE, help="As --pkcs11-module."),
     click.option("--signing-engine-key", metavar="LABEL|URI", help="As --pkcs11-key."),
 )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mystikos.cli.verb import Choice
 from mystikos.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ _OPTIONS = (
     ),
     click.option(
         "--attribute-masks",
-        type=click.Choice(["exact", "debug", "any"]),
-        help="What the signature must bind: all attributes, at least debug, or nothing.  [default: exact]",
+        metavar="WHICH",
+        type=Choice(["exact", "debug", "any"]),
+        help="What the signature must bind: exact (all attributes), debug, or any (nothing).  [default: exact]",
     ),
     click.option(
         "--forbid",

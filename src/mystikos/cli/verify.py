@@ -9,16 +9,25 @@ from pathlib import Path
 
 import click
 
-from mystikos.cli.building import progress_bar
+from mystikos.cli import terminal
+from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
 from mystikos.cli.trust import OPTIONS, policy_options
+from mystikos.cli.verb import verb
 from mystikos.verification import Check, Policy, Report, examine
 
 _NO = 1
 _PATH = click.Path(path_type=Path, readable=False)
 
 
-@click.command("verify")
+@verb(
+    "verify",
+    examples=[
+        "myst verify hello",
+        "myst verify hello --signer release.pem --min-security-version 3 --forbid host-code",
+        "myst verify -q hello && ./hello    # the exit code is the answer",
+    ],
+)
 @click.argument("package", type=_PATH)
 @policy_options
 @click.option("--rebuild", is_flag=True, help="Package the same inputs again and compare bit for bit.")
@@ -45,15 +54,17 @@ def command(
 
     The exit code is 0 when no check failed, 1 when one did, 2 when the file is no package at all. What is
     only worth knowing is a note.
-
-    Example: myst verify hello --signer release.pem --min-security-version 3 --forbid host-code
     """
     if (appdir or config_file) and not rebuild:
         raise click.UsageError("--appdir and --config are for --rebuild")
-    report = examine(package, policy)
+    with progress_bar("measuring") as progress:
+        report = examine(package, policy, progress=progress)
     if rebuild and report.mrenclave is not None:
         report = replace(report, checks=(*report.checks, _rebuilt(package, appdir, config_file)))
-    click.echo(to_json(_plain(report)) if as_json else _text(package, policy, report))
+    if as_json:
+        click.echo(to_json(_plain(report)))
+    else:
+        terminal.tell(_text(package, policy, report))
     return 0 if report.passed else _NO
 
 
@@ -66,7 +77,7 @@ def _rebuilt(path: Path, appdir: Path | None, config_file: Path | None) -> Check
 
     package = unpack(path)
     config = None if config_file is None else configs.load(config_file)
-    with tempfile.TemporaryDirectory(prefix="myst-rebuild-") as home, progress_bar() as progress:
+    with tempfile.TemporaryDirectory(prefix="myst-rebuild-") as home, progress_bar("rebuilding") as progress:
         again = Path(home) / "package"
         try:
             pipeline.rebuild(package, again, source=appdir, config=config, progress=progress)

@@ -36,6 +36,7 @@ from mystikos.collect.python import Choice, Python, detect, keep_library, virtua
 from mystikos.errors import CollectError
 from mystikos.formats.atomic import atomic_directory
 from mystikos.formats.elf import ElfError
+from mystikos.progress import Counter, Progress
 from mystikos.rootfs import printable, scan
 
 __all__ = ["Choice", "Collected", "collect"]
@@ -62,6 +63,7 @@ def collect(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     python: Choice = Choice.STANDARD,
+    progress: Progress | None = None,
 ) -> Collected:
     """Make the application directory *output* with the programs *names* and all that they need.
 
@@ -72,14 +74,15 @@ def collect(
     """
     found = [programs.find(name) for name in names]
     with atomic_directory(output) as temporary:
-        return _Collection(os.fsencode(temporary), exclude, python).fill(found, include)
+        copier = Copier(os.fsencode(temporary), Counter(progress))
+        return _Collection(copier, exclude, python).fill(found, include)
 
 
 class _Collection:
     """One run of ``collect``."""
 
-    def __init__(self, root: bytes, exclude: Sequence[str], choice: Choice) -> None:
-        self._copier = Copier(root)
+    def __init__(self, copier: Copier, exclude: Sequence[str], choice: Choice) -> None:
+        self._copier = copier
         self._exclude = exclude
         self._choice = choice
         self._libraries: dict[bytes, bytes] = {}

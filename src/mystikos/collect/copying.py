@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import stat
@@ -19,10 +20,12 @@ from pathlib import Path
 from mystikos.errors import CollectError
 from mystikos.formats import elf
 from mystikos.formats.atomic import output_error
+from mystikos.progress import Counter
 from mystikos.rootfs import printable
 
 __all__ = ["Copied", "Copier", "Keep"]
 
+_LOG = logging.getLogger(__name__)
 _MAX_LINKS = 40
 _MERGED = frozenset(
     {b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64"}
@@ -44,8 +47,9 @@ class Copied:
 class Copier:
     """Fills the directory ``root``; paths given to it are absolute, as seen from inside."""
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self, root: bytes, counter: Counter | None = None) -> None:
         self.root = root
+        self._counter = counter or Counter(None)
         self.files: dict[bytes, Copied] = {}
         self.links: dict[bytes, bytes] = {}
         self.warnings: list[str] = []
@@ -212,6 +216,8 @@ class Copier:
         except OSError as error:
             raise output_error(_shown(target), error) from error
         self.files[there] = Copied(source, is_elf, status.st_size)
+        self._counter.add(status.st_size)
+        _LOG.debug("copied: %s", printable(there))
 
 
 def _scan(folder: bytes) -> list[os.DirEntry[bytes]]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 
 from mystikos.diffing.findings import ContentChange
+from mystikos.progress import Counter
 
 __all__ = ["content_change", "first_difference", "sha256"]
 
 _PIECE = 1 << 16  # stays in the processor's caches
 
 
-def first_difference(before: memoryview, after: memoryview, start: int = 0) -> int | None:
+def first_difference(
+    before: memoryview, after: memoryview, start: int = 0, *, counter: Counter | None = None
+) -> int | None:
     """The first offset from ``start`` on at which the two differ, or one of them ends; None when equal."""
     shorter = min(len(before), len(after))
     for at in range(start, shorter, _PIECE):
@@ -23,6 +26,8 @@ def first_difference(before: memoryview, after: memoryview, start: int = 0) -> i
         one, other = bytes(before[at:end]), bytes(after[at:end])
         if one != other:
             return at + parting(one, other)
+        if counter:
+            counter.add(end - at)
     return None if len(before) == len(after) else max(start, shorter)
 
 

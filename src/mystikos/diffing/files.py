@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 
 from mystikos.diffing.findings import FileChange, FileState
+from mystikos.progress import Counter
 from mystikos.rootfs import Entry, RootFs
 
 __all__ = ["file_changes"]
@@ -15,7 +16,11 @@ _PIECE = 1 << 16  # stays in the processor's caches
 
 
 def file_changes(
-    before: RootFs, after: RootFs, known_equal: Callable[[Entry, Entry], bool] = lambda _one, _other: False
+    before: RootFs,
+    after: RootFs,
+    known_equal: Callable[[Entry, Entry], bool] = lambda _one, _other: False,
+    *,
+    counter: Counter | None = None,
 ) -> tuple[FileChange, ...]:
     """Every path that was added, removed or changed, in the order of paths.
 
@@ -34,6 +39,8 @@ def file_changes(
             before_state = None if old is None else one.state(old)
             after_state = None if new is None else other.state(new)
             changes.append(FileChange(path, what, before_state, after_state))
+        if counter and old is not None:
+            counter.add(old.size)
     return tuple(changes)
 
 

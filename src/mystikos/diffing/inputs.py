@@ -20,6 +20,7 @@ from mystikos.formats import elf
 from mystikos.formats.descriptor import PAGE, Enclave, Section
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.package import Package, unpack
+from mystikos.progress import Counter, Progress
 from mystikos.rootfs import Entry, RootFs
 
 __all__ = ["diff", "diff_configs", "diff_packages", "diff_root_file_systems"]
@@ -28,7 +29,7 @@ _ELF, _CPIO = b"\x7fELF", b"070701"
 _NAMES = {"package": "a package", "config": "a config", "rootfs": "a root file system"}
 
 
-def diff(before: Path, after: Path) -> Difference:
+def diff(before: Path, after: Path, *, progress: Progress | None = None) -> Difference:
     """Compare two packages, two configs, or two root file systems (directories or CPIO archives)."""
     kinds = _kind(before), _kind(after)
     if kinds[0] != kinds[1]:
@@ -39,10 +40,10 @@ def diff(before: Path, after: Path) -> Difference:
             hint="`myst extract` takes config and root file system out of a package",
         )
     if kinds[0] == "rootfs":
-        return diff_root_file_systems(_load_rootfs(before), _load_rootfs(after))
+        return diff_root_file_systems(_load_rootfs(before), _load_rootfs(after), progress=progress)
     if kinds[0] == "config":
         return diff_configs(configs.load(before), configs.load(after))
-    return diff_packages(unpack(before), unpack(after))
+    return diff_packages(unpack(before), unpack(after), progress=progress)
 
 
 def _kind(path: Path) -> str:
@@ -64,9 +65,10 @@ def _load_rootfs(path: Path) -> RootFs:
     return rootfs.scan(path) if path.is_dir() else rootfs.from_archive(path)
 
 
-def diff_root_file_systems(before: RootFs, after: RootFs) -> Difference:
+def diff_root_file_systems(before: RootFs, after: RootFs, *, progress: Progress | None = None) -> Difference:
     """Which paths were added, removed or changed."""
-    return Difference("rootfs", files=file_changes(before, after))
+    counter = Counter(progress, sum(entry.size for entry in before.entries))
+    return Difference("rootfs", files=file_changes(before, after, counter=counter))
 
 
 def diff_configs(before: Config, after: Config) -> Difference:
@@ -80,11 +82,12 @@ def _settings(before: Config, after: Config) -> tuple[FieldChange, ...]:
     return tuple(FieldChange(key, old[key], new[key]) for key in sorted(old) if old[key] != new[key])
 
 
-def diff_packages(before: Package, after: Package) -> Difference:
+def diff_packages(before: Package, after: Package, *, progress: Progress | None = None) -> Difference:
     """Everything that differs between two packages, measured or not."""
     images = before.section(Section.ROOTFS), after.section(Section.ROOTFS)
-    parting = first_difference(*images)
-    files = _package_files(before, after, parting)
+    counter = Counter(progress, 2 * len(images[0]))  # the image as a whole, then its files
+    parting = first_difference(*images, counter=counter)
+    files = _package_files(before, after, parting, counter)
     found = Difference(
         "package",
         mrenclave_before=before.sigstruct.enclave_hash.hex(),
@@ -103,8 +106,11 @@ def diff_packages(before: Package, after: Package) -> Difference:
     return found
 
 
-def _package_files(before: Package, after: Package, parting: int | None) -> tuple[FileChange, ...]:
+def _package_files(
+    before: Package, after: Package, parting: int | None, counter: Counter
+) -> tuple[FileChange, ...]:
     if parting is None:
+        counter.add(before.sections[Section.ROOTFS].size)
         return ()
     starts = tuple(package.sections[Section.ROOTFS].offset for package in (before, after))
 
@@ -115,7 +121,7 @@ def _package_files(before: Package, after: Package, parting: int | None) -> tupl
         one, other = old.content.offset - starts[0], new.content.offset - starts[1]
         return one == other and old.size == new.size and one + old.size <= parting
 
-    return file_changes(_packaged(before), _packaged(after), known_equal)
+    return file_changes(_packaged(before), _packaged(after), known_equal, counter=counter)
 
 
 def _packaged(package: Package) -> RootFs:

@@ -241,6 +241,11 @@ class Enclave:
         """Whether ATTRIBUTES.DEBUG is asked for."""
         return bool(self.attributes & _abi.ATTRIBUTE_DEBUG)
 
+    @property
+    def measured_size(self) -> int:
+        """Bytes of all pages that are EEXTENDed."""
+        return sum(region.size for region in self.regions if region.measured)
+
     def of_kind(self, kind: Kind) -> tuple[Region, ...]:
         """The regions of one kind, ascending."""
         return tuple(region for region in self.regions if region.kind is kind)

@@ -17,6 +17,7 @@ from mystikos import measurement, signature
 from mystikos.errors import PackageError, RuntimeMissingError
 from mystikos.launcher import Runtime
 from mystikos.package import Package, is_damaged, unpack
+from mystikos.progress import Counter, Progress
 from mystikos.verification import consistency, images, judging
 from mystikos.verification.policy import Policy, mrsigner_of
 from mystikos.verification.policy import load as load_policy
@@ -25,7 +26,13 @@ from mystikos.verification.report import Check, Mismatch, Report
 __all__ = ["Check", "Mismatch", "Policy", "Report", "examine", "load_policy", "mrsigner_of", "verify"]
 
 
-def examine(path: Path, policy: Policy | None = None, *, runtime: Runtime | None = None) -> Report:
+def examine(
+    path: Path,
+    policy: Policy | None = None,
+    *,
+    runtime: Runtime | None = None,
+    progress: Progress | None = None,
+) -> Report:
     """:func:`verify` a file. One that is a damaged package fails the check "format", and no other is made.
 
     Raises PackageError for a file that is no package at all, or cannot be read.
@@ -36,16 +43,23 @@ def examine(path: Path, policy: Policy | None = None, *, runtime: Runtime | None
         if not is_damaged(path):
             raise
         return Report(checks=(Check("format", "every byte of the file has its place", error.found),))
-    return verify(package, policy, runtime=runtime)
+    return verify(package, policy, runtime=runtime, progress=progress)
 
 
-def verify(package: Package, policy: Policy | None = None, *, runtime: Runtime | None = None) -> Report:
+def verify(
+    package: Package,
+    policy: Policy | None = None,
+    *,
+    runtime: Runtime | None = None,
+    progress: Progress | None = None,
+) -> Report:
     """Recompute and compare everything that a package claims about itself, and what the policy asks of it.
 
     ``runtime`` is what its launcher, kernel and CRT image are compared with: that of the installed mystikos,
     unless told otherwise. Without a policy they may be others.
     """
-    measured = measurement.measure(package.enclave, package.contents)
+    counter = Counter(progress, package.enclave.measured_size)
+    measured = measurement.measure(package.enclave, package.contents, progress=counter.add)
     found = images.of_package(package)
     strictness = "exact" if policy is None else policy.attribute_masks
     made = [

@@ -1,0 +1,256 @@
+"""What holds for every verb: help with examples, options that mean one thing, one JSON document, no crash."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from tests.support import packages, tokens
+from tests.support.rounds import rounds
+
+from mystikos import launcher
+from mystikos.cli import ALIASES, VERBS, _myst, main
+from mystikos.cli.verb import Verb
+
+
+def command_of(verb: str) -> Verb:
+    command = importlib.import_module(f"mystikos.cli.{VERBS[verb].module}").command
+    assert isinstance(command, Verb)
+    return command
+
+
+def options_of(verb: str) -> list[click.Option]:
+    return [one for one in command_of(verb).params if isinstance(one, click.Option)]
+
+
+WITH_JSON = [verb for verb in VERBS if any("--json" in option.opts for option in options_of(verb))]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_is_short_and_ends_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+
+    before, _, examples = capsys.readouterr().out.partition("\nExamples:\n")
+    assert examples.splitlines() == [f"  {line}" for line in command_of(verb).examples]
+    assert all(f"myst {verb}" in line for line in examples.splitlines())
+    description = before.partition("Options:")[0].splitlines()
+    assert len(description) <= 25, "a guide is the place for more"
+
+
+def myst_lines(verb: str) -> Iterator[list[str]]:
+    """The arguments of every `myst` in the examples."""
+    for example in command_of(verb).examples:
+        for line in re.findall(rf"myst {verb}[^|&)]*", example):
+            words = shlex.split(line, comments=True)
+            yield words[1 : words.index(">")] if ">" in words else words[1:]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_are_right_usage(verb: str) -> None:
+    lines = list(myst_lines(verb))
+
+    assert lines
+    for _, *arguments in lines:
+        command_of(verb).make_context(f"myst {verb}", arguments, parent=click.Context(_myst))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_are_spelt_alike_and_say_what_they_do(verb: str) -> None:
+    for option in options_of(verb):
+        names = [*option.opts, *option.secondary_opts]
+        assert all(re.fullmatch(r"-[a-z]|--[a-z0-9]+(-[a-z0-9]+)*", name) for name in names), names
+        assert any(name.startswith("--") for name in names), f"{names} has no long name"
+        assert option.help, names
+        assert option.help.partition("  [default")[0].endswith("."), option.help
+
+
+def test_an_option_means_the_same_in_every_verb() -> None:
+    short: dict[str, set[str]] = defaultdict(set)
+    kinds: dict[str, set[tuple[bool, bool]]] = defaultdict(set)
+    for verb in VERBS:
+        for option in options_of(verb):
+            long = next(name for name in option.opts if name.startswith("--"))
+            kinds[long].add((option.is_flag, option.multiple))
+            for name in option.opts:
+                if not name.startswith("--"):
+                    short[name].add(long)
+
+    assert short.pop("-o") == {"--output", "--outfile"}  # a directory, a file
+    assert {name: longs for name, longs in short.items() if len(longs) > 1} == {}
+    several = {name: kind for name, kind in kinds.items() if len(kind) > 1}
+    assert several == {
+        "--pubkey": {(False, False), (False, True)},  # who signed; of disks, several may be trusted
+        "--signer": {(False, False), (False, True)},  # who signs; who may have signed
+    }
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_option_that_takes_a_file_completes_files(verb: str) -> None:
+    for option in options_of(verb):
+        if option.metavar in ("FILE", "DIR", "PATH") and "--application-path" not in option.opts:
+            context = click.Context(command_of(verb))
+            completions = option.shell_complete(context, "")
+            assert [item.type for item in completions] in (["file"], ["dir"]), option.opts
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *ALIASES])
+def test_bad_usage_is_told_with_a_hint(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--no-such-option"]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith('myst: no such option "--no-such-option"')
+    assert f"`myst {verb} --help` shows the usage" in err
+
+
+@pytest.fixture
+def home(workplace: Path, signing_key: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The workplace, with one of everything that a verb takes."""
+    (workplace / "private.pem").write_bytes(signing_key.read_bytes())
+    (workplace / "private.pem").chmod(0o600)
+    tokens.openssl("rsa", "-in", str(signing_key), "-pubout", "-out", "public.pem")
+    assert main(["package-sgx", "-q", "appdir", "private.pem", "config.json", "-o", "app"]) == 0
+    assert main(["digest", "-q", "appdir", "config.json", "--pubkey", "public.pem"]) == 0
+    assert main(["mkcpio", "appdir", "rootfs.cpio"]) == 0
+    tokens.sign_request(signing_key)
+    return workplace
+
+
+# for every verb with --json, a command line that succeeds (or answers no)
+JSON_LINES = {
+    "collect": "collect /bin/true -o collected",
+    "keygen": "keygen new.pem",
+    "check": "check config.json appdir",
+    "package-sgx": "package-sgx appdir private.pem config.json -o again",
+    "measure": "measure appdir config.json",
+    "digest": "digest appdir config.json -o again.json",
+    "attach": "attach appdir config.json request.json --signature raw.sig --pubkey public.pem -o again",
+    "verify": "verify app",
+    "inspect": "inspect app",
+    "diff": "diff app app",
+    "extract": "extract app -o parts",
+    "doctor": "doctor",
+    "mkcpio": "mkcpio appdir again.cpio",
+    "excpio": "excpio rootfs.cpio unpacked",
+    "fsgsbase": "fsgsbase",
+}
+
+
+@pytest.mark.parametrize("verb", WITH_JSON)
+def test_json_is_exactly_one_document_on_standard_output(
+    verb: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in (["--json"], ["--json", "--quiet"], ["--json", "-vv"], ["--json", "--color", "always"]):
+        target = home / str(len(options)) / options[-1]
+        target.mkdir(parents=True)
+        line = JSON_LINES[verb].split()
+        if "-o" in line:
+            line[line.index("-o") + 1] = str(target / "output")
+        elif verb in ("keygen", "mkcpio", "excpio"):
+            line[-1] = str(target / "output")
+        capsys.readouterr()
+
+        assert main([*line, *options]) in (0, 1)
+
+        out = capsys.readouterr().out
+        document, end = json.JSONDecoder().raw_decode(out)
+        assert out[end:] == "\n"
+        assert isinstance(document, dict | list)
+
+
+def test_with_json_a_failure_leaves_standard_output_empty(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    for verb in set(WITH_JSON) - {"doctor", "fsgsbase"}:
+        assert main([verb, "--json", "nowhere", "nowhere"]) == 2 or verb == "check"
+
+    out = capsys.readouterr().out
+    assert out == "" or list(json.loads(out)) == ["file", "errors", "warnings", "notes"]
+
+
+@pytest.mark.parametrize("line", ["verify app", "check config.json appdir", "diff app app"])
+def test_quiet_answers_with_the_exit_code_alone(
+    line: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    for arguments in ([*line.split(), "-q"], ["-q", *line.split()]):
+        assert main(arguments) == 0
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_quiet_still_tells_errors(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+
+    assert main(["verify", "-q", "config.json"]) == 2
+    assert capsys.readouterr().err.startswith("myst: config.json: ")
+
+
+def test_verbose_tells_the_steps_on_standard_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["package-sgx", "-v", "appdir", "private.pem", "config.json"]) == 0
+    steps = capsys.readouterr().err
+    assert [word for word in ("root file system:", "layout:", "measured:", "signed:") if word in steps] != []
+    assert "bin/app" not in steps
+
+    assert main(["-vv", "package-sgx", "appdir", "private.pem", "config.json"]) == 0
+    assert "bin/app: " in capsys.readouterr().err
+
+    assert main(["package-sgx", "appdir", "private.pem", "config.json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+class _Executed(BaseException):
+    """The program would be running now."""
+
+
+OPTIONS = sorted({name for verb in VERBS for option in options_of(verb) for name in option.opts})
+WORDS = [
+    *VERBS, *ALIASES, *OPTIONS,
+    *("appdir", "config.json", "private.pem", "public.pem", "app", "request.json", "raw.sig"),
+    *("rootfs.cpio", "out", "nowhere", "none/there", "./app=place", "/bin/true", "/bin/app"),
+    *("", "-", "--", "-1", "0", "7", "70000", "1e9", "40q", "64m", "x=y", "=", "a:b", "json", "\x1b[31m"),
+    *("rootfs", "config", "always", "message", "2026-01-01", "yes\nno", "é", "\udcff", "sgx", "bash"),
+]  # fmt: skip
+LINES = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=5)), max_size=9)
+
+
+@rounds(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([*VERBS, *ALIASES, "--quiet"]), LINES)
+def test_random_command_lines_never_end_in_a_traceback(
+    home: Path, capfd: pytest.CaptureFixture[str], verb: str, arguments: list[str]
+) -> None:
+    def executed(*_: object, **__: object) -> NoReturn:
+        raise _Executed
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir=home) as place:
+        for file in home.iterdir():
+            if file.is_file():
+                shutil.copy(file, place)
+        packages.appdir(Path(place) / "appdir")
+        patch.chdir(place)
+        patch.setattr(launcher, "execute", executed)
+        patch.setenv("SHELL", "/bin/sh")
+        try:
+            status = main([verb, *arguments])
+        except _Executed:
+            return
+
+    err = capfd.readouterr().err
+    assert status in (0, 1, 2), err
+    assert "Traceback" not in err
+    assert "internal error" not in err
+    assert status != 2 or err != ""
