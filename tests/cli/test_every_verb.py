@@ -91,6 +91,7 @@ def test_an_option_means_the_same_in_every_verb() -> None:
     assert {name: longs for name, longs in short.items() if len(longs) > 1} == {}
     several = {name: kind for name, kind in kinds.items() if len(kind) > 1}
     assert several == {
+        "--policy": {(True, False), (False, False)},  # the schema of it; the file
         "--pubkey": {(False, False), (False, True)},  # who signed; of disks, several may be trusted
         "--signer": {(False, False), (False, True)},  # who signs; who may have signed
     }

@@ -54,7 +54,7 @@ _OPTIONS = (
         "--attribute-masks",
         metavar="WHICH",
         type=Choice(["exact", "debug", "any"]),
-        help="What the signature must bind: exact (all attributes), debug, or any (nothing).  [default: exact]",
+        help="What the signature must bind: exact (all attributes), debug or any.  [default: exact]",
     ),
     click.option(
         "--forbid",
