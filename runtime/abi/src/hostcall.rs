@@ -135,6 +135,8 @@ pub mod nr {
     ///
     /// Checked: an access mode that exists; of the other flags only O_APPEND and O_NONBLOCK are taken.
     pub const GETFL: u64 = 20;
+    /// `(leaf, subleaf)` → EAX, EBX, ECX, EDX of CPUID in args 0 to 3.
+    pub const CPUID: u64 = 21;
 }
 
 /// Flags of [`HostStart::flags`].

@@ -309,8 +309,11 @@ pub mod vector {
     pub const DE: u8 = 0;
     pub const DB: u8 = 1;
     pub const BP: u8 = 3;
+    pub const OF: u8 = 4;
     pub const BR: u8 = 5;
     pub const UD: u8 = 6;
+    pub const NP: u8 = 11;
+    pub const SS: u8 = 12;
     pub const GP: u8 = 13;
     pub const PF: u8 = 14;
     pub const MF: u8 = 16;

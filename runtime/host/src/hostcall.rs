@@ -46,6 +46,7 @@ pub fn serve(
         nr::FSTAT => fstat(args),
         nr::LSEEK => raw_call(raw::__NR_lseek, [a, b, c]),
         nr::GETCPU => getcpu(args),
+        nr::CPUID => cpuid(args),
         nr::GETFL => raw_call(raw::__NR_fcntl, [a, raw::F_GETFL as u64, 0]),
         _ => Err(errno::ENOSYS),
     };
@@ -266,5 +267,18 @@ fn getcpu(args: &mut [u64; 6]) -> Served {
     }
     args[0] = u64::from(cpu);
     args[1] = u64::from(node);
+    Ok(0)
+}
+
+fn cpuid(args: &mut [u64; 6]) -> Served {
+    let registers = core::arch::x86_64::__cpuid_count(args[0] as u32, args[1] as u32);
+    *args = [
+        u64::from(registers.eax),
+        u64::from(registers.ebx),
+        u64::from(registers.ecx),
+        u64::from(registers.edx),
+        0,
+        0,
+    ];
     Ok(0)
 }

@@ -11,6 +11,7 @@
 //! * [`loader`]: ELF programs, the initial stack, binding of system calls.
 //! * [`process`]: processes, threads, waiting, futexes.
 //! * [`signal`]: actions, masks, delivery, faults.
+//! * [`cpu`]: instructions that are illegal in an enclave.
 //! * [`time`]: clocks and timers.
 //! * [`net`]: local sockets.
 
@@ -21,6 +22,7 @@ extern crate alloc;
 
 pub mod boot;
 pub mod config;
+pub mod cpu;
 pub mod fs;
 pub mod loader;
 pub mod mm;

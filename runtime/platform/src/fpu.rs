@@ -1,8 +1,10 @@
 //! Extended state (x87, SSE, AVX, AVX-512) in signal frames: the XSAVE area in its standard format.
 
+use alloc::vec::Vec;
 use core::arch::asm;
+use core::ops::Range;
 
-use crate::control;
+use crate::{control, Errno};
 
 /// Bytes of an area: the components of [`FEATURES`] in standard format end below this (SDM volume 1, 13.4).
 pub const AREA_SIZE: usize = 2816;
@@ -23,12 +25,61 @@ impl Default for Area {
 
 /// XCR0 as far as this module deals with it.
 pub fn features() -> u64 {
+    xcr0() & FEATURES
+}
+
+/// XCR0: XFRM in an enclave; what the host has enabled elsewhere.
+pub fn xcr0() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: XGETBV of XCR0 is legal wherever OSXSAVE is set, which 64-bit Linux with AVX and every enclave has.
     unsafe {
         asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
     }
-    ((high as u64) << 32 | low as u64) & FEATURES
+    (high as u64) << 32 | low as u64
+}
+
+/// Components that [`component`] can measure: AVX, AVX-512, PKRU, AMX, APX.
+pub const MEASURABLE: u64 = 1 << 2 | 7 << 5 | 1 << 9 | 3 << 17 | 1 << 19;
+
+/// Their area is no larger.
+const PROBE_SIZE: usize = 16 << 10;
+
+/// Where XSAVE puts one of the [`MEASURABLE`] components that XCR0 has, in the standard format.
+///
+/// CPUID tells it, but is the host's to answer in an enclave; so XSAVE itself is asked. What it writes is the same
+/// whatever stood there before, and what it leaves alone is not.
+pub fn component(number: u32) -> Result<Range<usize>, Errno> {
+    assert!(number < 64 && (MEASURABLE & xcr0()) >> number & 1 == 1);
+    let mut memory = [filled(0)?, filled(0xff)?];
+    let [zeros, ones] = memory.each_mut().map(|bytes| aligned(bytes));
+    let mask = 1u64 << number;
+    // SAFETY: the areas are 64-byte aligned and larger than any with the measurable components, of which this is one.
+    // Nothing comes between the two, so that they save the same state.
+    unsafe {
+        asm!(
+            "xsave64 [{}]", "xsave64 [{}]", in(reg) zeros.as_mut_ptr(), in(reg) ones.as_mut_ptr(),
+            in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(nostack)
+        );
+    }
+    let mut written = (HEADER + 64..PROBE_SIZE).filter(|&at| zeros[at] == ones[at]);
+    match (written.next(), written.next_back()) {
+        (Some(start), Some(last)) => Ok(start..last + 1),
+        _ => Err(Errno::EIO),
+    }
+}
+
+fn filled(fill: u8) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(PROBE_SIZE + 63)
+        .map_err(|_| Errno::ENOMEM)?;
+    bytes.resize(PROBE_SIZE + 63, fill);
+    Ok(bytes)
+}
+
+fn aligned(bytes: &mut [u8]) -> &mut [u8] {
+    let start = bytes.as_ptr().align_offset(64);
+    &mut bytes[start..start + PROBE_SIZE]
 }
 
 const XMM: usize = 160;
@@ -110,4 +161,21 @@ pub fn reset() {
     let mut area = Area::default();
     area.0[MXCSR..MXCSR + 4].copy_from_slice(&0x1f80u32.to_ne_bytes());
     restore(&mut area);
+}
+
+#[cfg(test)]
+mod tests {
+    use core::arch::x86_64::__cpuid_count;
+
+    use super::*;
+
+    #[test]
+    fn components_are_where_this_processor_says() {
+        let present = (2..64).filter(|&number| (xcr0() & MEASURABLE) >> number & 1 == 1);
+        for number in present {
+            let told = __cpuid_count(0xd, number);
+            let (offset, size) = (told.ebx as usize, told.eax as usize);
+            assert_eq!(component(number), Ok(offset..offset + size), "{number}");
+        }
+    }
 }

@@ -354,6 +354,22 @@ pub fn getcpu(count: u32) -> u32 {
     }
 }
 
+/// CPUID as the host executes it: EAX, EBX, ECX, EDX. Nothing of it is checked but that these are registers of 32 bits.
+pub fn cpuid(leaf: u32, subleaf: u32) -> Result<[u32; 4], Errno> {
+    match call_full(nr::CPUID, [leaf as u64, subleaf as u64, 0, 0, 0, 0])? {
+        (0, [registers @ .., _, _]) => registers_of(registers),
+        _ => Err(Errno::EIO),
+    }
+}
+
+fn registers_of(registers: [u64; 4]) -> Result<[u32; 4], Errno> {
+    let mut all = [0; 4];
+    for (register, value) in all.iter_mut().zip(registers) {
+        *register = u32::try_from(value).map_err(|_| Errno::EIO)?;
+    }
+    Ok(all)
+}
+
 /// Formats a panic message into the buffer; returns its size. Takes no memory from the heap.
 pub(crate) fn write_panic(message: core::fmt::Arguments<'_>) -> u64 {
     struct Text {
@@ -452,6 +468,15 @@ mod tests {
         assert_eq!(sought(6, 7, raw::SEEK_HOLE), Err(Errno::EIO));
         assert_eq!(sought(3, -7, raw::SEEK_CUR), Ok(3));
         assert_eq!(sought(3, -7, raw::SEEK_END), Ok(3));
+    }
+
+    #[test]
+    fn registers_have_32_bits() {
+        assert_eq!(
+            registers_of([1, 2, 3, 0xffff_ffff]),
+            Ok([1, 2, 3, u32::MAX])
+        );
+        assert_eq!(registers_of([1, 1 << 32, 3, 4]), Err(Errno::EIO));
     }
 
     #[test]

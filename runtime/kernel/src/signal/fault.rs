@@ -7,6 +7,7 @@ use mystikos_platform::{control, fpu};
 
 use super::info::SigInfo;
 use super::send;
+use crate::cpu::{self, Outcome};
 use crate::mm::fault::{self, FaultKind};
 use crate::process::thread;
 
@@ -21,11 +22,25 @@ pub struct FaultState {
     pub address: u64,
 }
 
-/// Sends the signal of the fault to the calling thread; an interrupt only makes pending work happen.
-pub fn handle(trap: Trap) {
-    let Some(number) = trap.vector else {
+/// EPCM faults: Linux programs know no such error.
+const ERROR_SGX: u32 = 1 << 15;
+
+/// Sends the signal of the fault to the calling thread, or does what its instruction asks for; an interrupt only makes
+/// pending work happen.
+pub fn handle(mut trap: Trap) {
+    let Some(mut number) = trap.vector else {
         return;
     };
+    if number == vector::UD {
+        let mut regs = control::regs();
+        let outcome = cpu::undefined(&mut regs);
+        control::set_regs(&regs);
+        match outcome {
+            Outcome::Done => return,
+            Outcome::Fault(vector, error) => (number, trap.error) = (vector, error),
+        }
+    }
+    trap.error &= !ERROR_SGX;
     let thread = thread::current();
     let Some(info) = signal_of(number, trap) else {
         return;
@@ -49,13 +64,19 @@ fn signal_of(number: u8, trap: Trap) -> Option<SigInfo> {
         vector::BP => SigInfo::kernel(raw::SIGTRAP),
         vector::UD => SigInfo::fault(raw::SIGILL, raw::ILL_ILLOPN, rip),
         vector::PF => return page_fault(trap),
-        vector::MF => SigInfo::fault(raw::SIGFPE, x87_code(&state()), rip),
-        vector::XM => SigInfo::fault(raw::SIGFPE, sse_code(&state()), rip),
+        vector::MF => return floating_point(x87_code(&state()), rip),
+        vector::XM => return floating_point(sse_code(&state()), rip),
         vector::AC => SigInfo::fault(raw::SIGBUS, raw::BUS_ADRALN, 0),
+        vector::NP | vector::SS => SigInfo::kernel(raw::SIGBUS),
         // #GP and whatever else a processor may come up with: no address is known.
         _ => SigInfo::kernel(raw::SIGSEGV),
     };
     Some(info)
+}
+
+/// The signal of a floating-point exception; `None` when no flag tells of one any more, as Linux has it.
+fn floating_point(code: u32, rip: u64) -> Option<SigInfo> {
+    (code != 0).then(|| SigInfo::fault(raw::SIGFPE, code, rip))
 }
 
 /// The signal of a page fault; `None` when the access only has to be made again.
