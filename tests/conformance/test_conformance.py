@@ -1,7 +1,8 @@
 """Programs that run natively and in a package, and tell the same.
 
 A program of ``c/`` prints what it sees of system calls, and nothing that may differ between two Linux runs.
-It starts in an empty directory, natively and in its package; standard output and exit code must be equal.
+It starts in an empty directory, natively and in its package (in a plain process and in an enclave of the
+software SGX); standard output and exit code must be equal.
 Programs run as user 0, as they do in a package: natively in a user namespace when the tests' user is another.
 """
 
@@ -29,6 +30,7 @@ LINKED = {
 }
 # Programs that a C library may change: what it does at start, in threads, on signals and cancellation.
 EVERY_WAY = {"bad_pointers", "signal_basics", "thread_basics"}
+TARGETS = ("linux", "sim")
 SETTINGS = {
     "MemorySize": "128m",
     "MaxThreads": 40,
@@ -49,10 +51,12 @@ PROGRAMS = [
 def test_a_program_tells_the_same_as_on_linux(name: str, way: str, tmp_path: Path) -> None:
     program = _compiled(name, way, tmp_path)
     native = _natively(program)
-    packaged = run(package(_appdir(program, way, tmp_path), tmp_path / "package", f"/bin/{name}", **SETTINGS))
+    made = package(_appdir(program, way, tmp_path), tmp_path / "package", f"/bin/{name}", **SETTINGS)
 
-    assert _without_accepted(name, native, packaged) == []
-    assert packaged.status == _shell_status(native.status), packaged.err.decode(errors="replace")
+    for target in TARGETS:
+        packaged = run(made, target=target)
+        assert _without_accepted(name, native, packaged) == [], target
+        assert packaged.status == _shell_status(native.status), (target, packaged.err)
 
 
 def _compiled(name: str, way: str, directory: Path) -> Path:

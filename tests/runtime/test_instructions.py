@@ -1,4 +1,4 @@
-"""Instructions that an enclave cannot execute answer as programs need it; what holds natively holds in a package."""
+"""Instructions that an enclave cannot execute answer as programs need it, natively and in a package alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Unmodified programs run from packages as they run natively: the same output, the same exit code."""
+"""Unmodified programs run from packages as they run natively: the same output, the same exit code.
+
+In a plain process (target ``linux``) and in an enclave of the software SGX (``sim``).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from mystikos.collect import collect
-from tests.support.running import PROGRAMS, Outcome, compiled, package, run
+from tests.support.running import PROGRAMS, Outcome, compiled, package, run, run_everywhere
 
 
 def packaged(source: Path, output: Path, *arguments: str, stdin: bytes = b"", **settings: object) -> Outcome:
@@ -26,7 +29,7 @@ def packaged(source: Path, output: Path, *arguments: str, stdin: bytes = b"", **
     collect([f"{source}=/bin/program"], appdir)
     (appdir / "tmp").mkdir(exist_ok=True)
     made = package(appdir, output, "/bin/program", CurrentWorkingDirectory="/tmp", **settings)
-    return run(made, *arguments, stdin=stdin)
+    return run_everywhere(made, *arguments, stdin=stdin)
 
 
 def assert_same(program: Path, directory: Path, *arguments: str, **settings: object) -> Outcome:
@@ -126,8 +129,10 @@ class Busybox:
         settings = {"CurrentWorkingDirectory": "/data"}
         self.package = package(directory / "appdir", directory / "busybox", str(place), **settings)
 
-    def __call__(self, *arguments: str, stdin: bytes = b"") -> Outcome:
-        return run(self.package, *arguments, stdin=stdin)
+    def __call__(self, *arguments: str, stdin: bytes = b"", target: str | None = None) -> Outcome:
+        if target is None:
+            return run_everywhere(self.package, *arguments, stdin=stdin)
+        return run(self.package, *arguments, stdin=stdin, target=target)
 
     def natively(self, *arguments: str, stdin: bytes = b"") -> Outcome:
         return run(self.program, *arguments, stdin=stdin, target=None, cwd=self.data)
@@ -181,11 +186,14 @@ APPLETS = [
 def test_a_busybox_applet(busybox: Busybox, arguments: str) -> None:
     given = arguments.split(" ")
     native = busybox.natively(*given, stdin=b"from standard input\n")
+    if given[0] == "dd":  # tells the time it took
+        for target in ("linux", "sim"):
+            told = busybox(*given, target=target)
+            assert (told.out, told.status) == (native.out, native.status)
+        return
     told = busybox(*given, stdin=b"from standard input\n")
     if "-type" in given or "-size" in given:  # in the order that the directory has them
         assert (sorted(told.lines), told.status) == (sorted(native.lines), native.status)
-    elif given[0] == "dd":  # tells the time it took
-        assert (told.out, told.status) == (native.out, native.status)
     else:
         assert told == native
 
@@ -208,8 +216,9 @@ def test_a_busybox_shell_script_of_builtins(busybox: Busybox, tmp_path: Path) ->
     assert (told.status, told.lines[-1]) == (6, "leaving")
 
 
-def test_busybox_lists_everything(busybox: Busybox) -> None:
-    listed = busybox("ls", "-lR", "/")
+@pytest.mark.parametrize("target", ["linux", "sim"])
+def test_busybox_lists_everything(busybox: Busybox, target: str) -> None:
+    listed = busybox("ls", "-lR", "/", target=target)
     assert listed.status == 0
     # what ls had open while it read the directory is closed when it looks at it, as on Linux
     assert all(re.match(rb"ls: /proc/\d+(/task/\d+)?/fd/\d+: ", line) for line in listed.err.splitlines())
@@ -251,12 +260,12 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_python_and_its_library(python: tuple[Path, Path], tmp_path: Path) -> None:
     native = run(python[0], PROGRAMS / "library.py", "argument", target=None, cwd=tmp_path, stdin=b"input")
-    told = run(python[1], "/library.py", "argument", stdin=b"input")
+    told = run_everywhere(python[1], "/library.py", "argument", stdin=b"input")
     assert told == native
     assert told.status == 5, told.err.decode()
 
 
 def test_python_says_where_it_failed(python: tuple[Path, Path]) -> None:
-    told = run(python[1], "-c", "import os\nos.stat('/missing')")
+    told = run_everywhere(python[1], "-c", "import os\nos.stat('/missing')")
     assert told.status == 1
     assert told.err.endswith(b"FileNotFoundError: [Errno 2] No such file or directory: '/missing'\n")

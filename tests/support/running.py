@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mystikos import config as configs
 from mystikos import pipeline
@@ -89,3 +90,10 @@ def run(
         [program, *arguments], capture_output=True, env=environment, input=stdin, cwd=cwd, timeout=timeout
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def run_everywhere(program: Path, *arguments: str | bytes, stdin: bytes = b"", **more: Any) -> Outcome:
+    """Run a package in a plain process and in a simulated enclave: it says the same, which is returned."""
+    told = run(program, *arguments, stdin=stdin, target="linux", **more)
+    assert run(program, *arguments, stdin=stdin, target="sim", **more) == told
+    return told

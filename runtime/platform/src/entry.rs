@@ -3,7 +3,8 @@
 //! Entered at `myst_entry` by EENTER ([`crate::enclave`]: `sgx` and `sim` targets) and at `myst_entry` + 16 by the
 //! `linux` target, with the registers that EENTER gives: RAX = CSSA, RBX = TCS, RCX = where to go back to, GS base =
 //! control page, FS base = config region; and RDI = start-up block (first thread) or 0, RSI = the thread's host area. RSP and
-//! RBP are the host's.
+//! RBP are the host's. For an exception (RAX > 0) RDI is the vector that the host tells, which is only believed where the
+//! processor tells none and it can be true.
 //!
 //! Three ways in: a fresh thread, the return from a host call (the control page knows that one is outstanding), and
 //! an exception (RAX > 0). Application code comes in through `myst_gate` and `myst_trap_gate` and goes back through
@@ -113,7 +114,7 @@ extern "C" {
     fn myst_system_call();
     fn myst_trap();
     fn myst_work();
-    fn myst_exception() -> u64;
+    fn myst_exception(claimed: u64) -> u64;
 }
 
 #[cfg(feature = "image")]
@@ -287,7 +288,7 @@ global_asm!(
     "cmp qword ptr gs:[0], 0",
     "jne 1f",
     "mov edi, {resume}",
-    "jmp rcx",
+    "jmp 2f",
     "1: rdgsbase rax",
     "mov rdx, rsp",
     "lea rsp, [rax + {exception_stack_top}]",
@@ -305,7 +306,7 @@ global_asm!(
     "mov rdi, rax",
     "mov rsi, gs:[{trap_error}]",
     "mov rdx, gs:[{trap_address}]",
-    "cmp dword ptr [rip + {in_enclave}], 0",
+    "2: cmp dword ptr [rip + {in_enclave}], 0",
     "jne myst_enclave_exit",
     "jmp rcx",
     rax = const reg!(rax),

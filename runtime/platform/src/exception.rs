@@ -65,7 +65,7 @@ mod entry {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
     #[no_mangle]
-    extern "C" fn myst_exception() -> u64 {
+    extern "C" fn myst_exception(claimed: u64) -> u64 {
         let control = this();
         let frame = control as u64 - block::THREAD_OFFSET
             + block::SSA_OFFSET
@@ -77,8 +77,14 @@ mod entry {
             let exinfo = (gpr as usize - size_of::<ExInfo>()) as *const ExInfo;
             (&mut *gpr, *exinfo)
         };
-        let raised = gpr.exitinfo & EXITINFO_VALID != 0;
-        let number = (gpr.exitinfo & 0xff) as u8;
+        let reported = gpr.exitinfo & EXITINFO_VALID != 0;
+        let stack_fault = !reported && is_stack_fault(claimed, gpr);
+        let raised = reported || stack_fault;
+        let number = if stack_fault {
+            vector::SS
+        } else {
+            (gpr.exitinfo & 0xff) as u8
+        };
         // Taken note of: a host that enters once more instead of resuming brings an interrupt, not the same again.
         gpr.exitinfo = 0;
         // SAFETY: the control page belongs to this thread, which is stopped at an instruction that does not use these
@@ -99,6 +105,11 @@ mod entry {
                 return exit::RESUME;
             }
             control.regs = registers(gpr, &control.regs);
+            let exinfo = if stack_fault {
+                ExInfo::default()
+            } else {
+                exinfo
+            };
             set_trap(control, raised.then_some((number, exinfo)));
             gpr.rip = entry::trap_gate();
             gpr.rflags &= !RFLAGS_CLEARED;
@@ -166,6 +177,15 @@ mod entry {
         };
         gpr.rip = entry::step_gate();
         gpr.rflags &= !RFLAGS_CLEARED;
+    }
+
+    /// #SS is among the exceptions that the processor does not report inside (SDM volume 3D, 37.3). The host tells of it; it
+    /// is believed where a base register of stack accesses is one that makes them raise #SS, in application code.
+    fn is_stack_fault(claimed: u64, gpr: &GprSgx) -> bool {
+        let canonical = |address: u64| ((address as i64) << 16 >> 16) as u64 == address;
+        claimed == u64::from(vector::SS)
+            && !memory::in_kernel_image(gpr.rip)
+            && !(canonical(gpr.rsp) && canonical(gpr.rbp))
     }
 
     fn is_syscall(rip: u64) -> bool {

@@ -61,6 +61,7 @@ impl Target for Enclave {
             if !self.0.counts_entries() {
                 stats::count_entry(function, run.function);
             }
+            rdi = 0;
             function = match run.function {
                 leaf::EEXIT if left.reason == exit::RESUME => leaf::ERESUME,
                 leaf::EEXIT if left.reason == exit::KERNEL_FAULT => {
@@ -73,11 +74,13 @@ impl Target for Enclave {
                     }
                     leaf::EENTER
                 }
-                // Left by an exception: the kernel looks at what it was.
-                leaf::ERESUME => leaf::EENTER,
+                // Left by an exception: the kernel looks at what it was, and is told in case the processor does not say.
+                leaf::ERESUME => {
+                    rdi = u64::from(run.exception_vector);
+                    leaf::EENTER
+                }
                 _ => entry_failed(&run, left),
             };
-            rdi = 0;
         }
         self.0.release_thread();
     }

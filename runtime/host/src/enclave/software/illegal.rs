@@ -20,6 +20,14 @@ pub unsafe fn is_at(rip: u64, code: &[u8]) -> bool {
     })
 }
 
+/// The exception of a vector came from INT n, which has been passed: it raises #UD inside, at the instruction. (INT3 and INT1
+/// are instructions of their own.)
+pub fn is_behind_int(rip: u64, vector: u8) -> bool {
+    let mut code = [0; 2];
+    let at = rip.wrapping_sub(code.len() as u64);
+    crate::sys::read_own_memory(at, &mut code) == code.len() && code == [0xcd, vector]
+}
+
 /// The instruction at an address raises #UD inside an enclave. It is one that has raised #GP here.
 pub fn is_illegal_inside(address: u64) -> bool {
     let mut code = [0; LONGEST];

@@ -190,8 +190,17 @@ impl<'a> Thread<'a> {
             code: exception.error,
             address: exception.address,
         };
-        if exception.vector == vector::GP && illegal::is_illegal_inside(self.cpu.regs.rip) {
-            exception = Fault::Ud.exception();
+        match exception.vector {
+            vector::GP if illegal::is_illegal_inside(self.cpu.regs.rip) => {
+                exception = Fault::Ud.exception();
+            }
+            vector::BP | vector::OF
+                if illegal::is_behind_int(self.cpu.regs.rip, exception.vector) =>
+            {
+                self.cpu.regs.rip -= 2;
+                exception = Fault::Ud.exception();
+            }
+            _ => {}
         }
         self.leave(Some(exception));
     }
