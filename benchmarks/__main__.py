@@ -40,11 +40,7 @@ def _write(name: str, results: list[Result]) -> None:
 
 
 def _markdown(name: str, results: list[Result]) -> str:
-    rows = [
-        f"| {r.name} | {r.value:.3f} | {'≥' if r.higher_is_better else '≤'} {r.bar:g} "
-        f"| {'yes' if r.met else '**no**'} | {r.detail} |"
-        for r in results
-    ]
+    rows = [f"| {r.name} | {r.value:.3f} | {_bar(r)} | {r.detail} |" for r in results]
     head = [
         f"# {name}",
         "",
@@ -54,6 +50,14 @@ def _markdown(name: str, results: list[Result]) -> str:
         "|---|---|---|---|---|",
     ]
     return "\n".join([*head, *rows, ""])
+
+
+def _bar(result: Result) -> str:
+    """The bar, and whether it is met."""
+    if result.bar is None:
+        return "none | "
+    sign = "≥" if result.higher_is_better else "≤"
+    return f"{sign} {result.bar:g} | {'yes' if result.met else '**no**'}"
 
 
 def _machine() -> str:
