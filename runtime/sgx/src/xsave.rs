@@ -59,6 +59,16 @@ impl XsaveLayout {
         self
     }
 
+    /// As this machine has the components that enclaves can have: `subleaf` executes CPUID leaf 0DH and gives EAX and EBX.
+    pub fn of_machine(subleaf: impl Fn(u32) -> (u32, u32)) -> Self {
+        [2, 5, 6, 7]
+            .into_iter()
+            .fold(Self::INTEL, |layout, component| {
+                let (size, offset) = subleaf(component);
+                layout.with_component(component as usize, offset as u16, size as u16)
+            })
+    }
+
     /// Bytes of an area for these components, `None` if one of them is not known.
     pub(crate) fn size(&self, features: u64) -> Option<usize> {
         let mut size = HEADER_END;

@@ -4,7 +4,7 @@ use core::arch::{global_asm, x86_64::__cpuid_count};
 
 use linux_raw_sys::general as raw;
 use mystikos_abi::sgx::{pfec, vector};
-use mystikos_sgx::{Cpu, Exception, Fault, Leaf, Processor, Registers as Enclu};
+use mystikos_sgx::{Cpu, Exception, Fault, Leaf, Processor, Registers as Enclu, XsaveLayout};
 
 use super::{illegal, machine, Machine};
 use crate::enclave::interrupts::{self, ENCLU};
@@ -36,16 +36,11 @@ pub const HANDLERS: Handlers = Handlers {
 
 /// The processor that is played, with the extended state of this one.
 pub fn processor() -> Processor {
-    const XSAVE: u32 = 0xd;
-    const COMPONENTS: [usize; 4] = [2, 5, 6, 7];
     let mut processor = Processor::simulated(sys::xcr0());
-    for component in COMPONENTS {
-        let leaf = __cpuid_count(XSAVE, component as u32);
-        processor.xsave =
-            processor
-                .xsave
-                .with_component(component, leaf.ebx as u16, leaf.eax as u16);
-    }
+    processor.xsave = XsaveLayout::of_machine(|subleaf| {
+        let leaf = __cpuid_count(0xd, subleaf);
+        (leaf.eax, leaf.ebx)
+    });
     processor
 }
 
