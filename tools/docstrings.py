@@ -1,7 +1,7 @@
 """Docstrings as Markdown, for the library's pages: what of reStructuredText the code uses, and doctests.
 
 A griffe extension (mkdocs.yml names it). Examples become code, and so does what is indented below ``text::``;
-simple tables are shown as they stand; roles (``:func:`name```) keep the name.
+simple tables are shown as they stand; roles (``:func:`name```) keep the name; pages of docs/ become links.
 
 >>> markdown("See :func:`build`::\\n\\n    build(a)\\n\\nThen.")
 'See `build`:\\n\\n```python\\nbuild(a)\\n```\\n\\nThen.'
@@ -17,6 +17,7 @@ import griffe
 
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
 _SKIP = re.compile(r"\s*# doctest: .*$", re.MULTILINE)
+_PAGE = re.compile(r"\bdocs/([\w-]+)/([\w/-]+)\.md\b")
 _TABLE = re.compile(r"^(?:=+ +)+=+$")
 
 
@@ -31,7 +32,8 @@ class Docstrings(griffe.Extension):
 
 def markdown(text: str) -> str:
     """A docstring's text as Markdown."""
-    blocks = re.split(r"\n\s*\n", _ROLE.sub(r"`\1`", text.strip("\n")))
+    text = _PAGE.sub(_link, _ROLE.sub(r"`\1`", text.strip("\n")))
+    blocks = re.split(r"\n\s*\n", text)
     made: list[str] = []
     literal = False
     for number, block in enumerate(blocks):
@@ -47,6 +49,11 @@ def markdown(text: str) -> str:
         else:
             made.append(block[:-1] if literal else block)
     return "\n\n".join(made)
+
+
+def _link(match: re.Match[str]) -> str:
+    """A link to a page of the site, from docs/reference/library, where docstrings are shown."""
+    return f"[{match[2].rpartition('/')[2]}](../../{match[1]}/{match[2]}.html)"
 
 
 def _extend_code(made: list[str], code: str) -> None:

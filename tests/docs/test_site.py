@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 import pytest
 import yaml
@@ -43,15 +43,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class _Page(HTMLParser):
-    """What a page fetches, and its text."""
+    """What a page fetches, where its links lead, and the places in it that links can lead to."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.fetched: list[str] = []
+        self.links: list[str] = []
+        self.places: set[str] = set()
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
+            if value and name == "href" and tag == "a":
+                self.links.append(value)
+            if value and name in ("id", "name"):
+                self.places.add(value)
             if value and (name in FETCHING or (name == "href" and tag == "link")):
                 self.fetched.append(value)
             if value and name == "style":
@@ -146,6 +152,23 @@ def test_a_page_fetches_nothing_from_other_hosts(site: Path) -> None:
     }
 
     assert foreign == set()
+
+
+def test_links_between_pages_lead_to_their_places(site: Path) -> None:
+    """mkdocs checks links of Markdown; this looks at what came of it, docstrings included."""
+    pages = {page: _Page(page) for page in html(site) if page.name != "404.html"}
+
+    broken = []
+    for page, found in pages.items():
+        for link in found.links:
+            address = urlparse(link)
+            if address.scheme or address.netloc:
+                continue
+            target = (page.parent / unquote(address.path)).resolve() if address.path else page
+            place = unquote(address.fragment)
+            if target not in pages or (place and place not in pages[target].places):
+                broken.append((str(page.relative_to(site)), link))
+    assert broken == []
 
 
 def test_styles_fetch_nothing_from_other_hosts(site: Path) -> None:
