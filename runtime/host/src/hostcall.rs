@@ -7,7 +7,7 @@ use mystikos_abi::hostcall::{nr, BUFFER_SIZE};
 use rustix::fd::BorrowedFd;
 use rustix::mm::ProtFlags;
 
-use crate::enclave::stats;
+use crate::stats;
 use crate::threads::{Enclave, Thread};
 use crate::{memory, signals, sys};
 

@@ -14,7 +14,7 @@
 //! * [`threads`]: host threads, entering the kernel.
 //! * [`linux`]: the target of that name. [`enclave`]: the targets `sgx` and `sim`.
 //! * [`signals`]: signals from outside; [`faults`]: what a signal says of an exception.
-//! * [`hostcall`]: the kernel's requests.
+//! * [`hostcall`]: the kernel's requests. [`stats`]: counts for `MYST_STATS`.
 //! * [`failure`]: how the launcher says that it cannot.
 //! * [`spin`]: a lock.
 //! * [`sys`]: system calls that no library wraps without a C library.
@@ -36,6 +36,7 @@ pub mod signals;
 pub mod sigstruct;
 pub mod spin;
 pub mod start;
+pub mod stats;
 pub mod sys;
 pub mod target;
 pub mod threads;

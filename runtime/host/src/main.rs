@@ -16,7 +16,7 @@ use mystikos_host::package::Package;
 use mystikos_host::spin::Spin;
 use mystikos_host::target::Choice;
 use mystikos_host::{
-    enclave, fail, linux, measure, sigstruct, start, sys, target, threads, Result,
+    enclave, fail, linux, measure, sigstruct, start, stats, sys, target, threads, Result,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -78,7 +78,7 @@ fn run(process: &Process) -> Result<()> {
         return Err(fail!("this kernel or processor lacks FSGSBASE (Linux 5.9 or newer on a processor of 2013 or newer has it)"));
     }
     if process.variable(b"MYST_STATS") == Some(b"1") {
-        enclave::stats::want();
+        stats::want();
     }
     let blocks = threads::blocks(&package)?;
     let (memory, target) = match choice {

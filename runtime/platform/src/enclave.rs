@@ -29,6 +29,8 @@ const CLEARING: u32 = 1;
 const BOOTING: u32 = 2;
 /// Other threads may enter.
 pub(crate) const READY: u32 = 3;
+/// The kernel has stopped itself: nobody may enter any more.
+const STOPPED: u32 = 4;
 
 /// Nonzero once the kernel was entered by EENTER.
 #[no_mangle]
@@ -39,6 +41,13 @@ pub(crate) static mut IN_ENCLAVE: u32 = 0;
 pub fn in_enclave() -> bool {
     // SAFETY: written once, by the first instructions of the first thread.
     unsafe { (&raw const IN_ENCLAVE).read() != 0 }
+}
+
+/// No thread enters any more. A host that goes on in spite of the message finds nothing to go on with.
+#[cfg(feature = "image")]
+pub(crate) fn stop() {
+    // SAFETY: a word that the entry reads; all writers but the first thread's start write the same.
+    unsafe { (&raw mut STATE).write_volatile(STOPPED) };
 }
 
 /// An XSAVE area that makes XRSTOR initialise every component: x87 control word and MXCSR at their defaults.
@@ -68,6 +77,8 @@ global_asm!(
     "myst_enclave_entry:",
     "cld",
     "mov r8d, dword ptr [rip + {state}]",
+    "cmp r8d, {stopped}",
+    "je myst_enclave_refuse",
     "cmp eax, 1",
     "je 3f",
     "ja 4f",
@@ -115,7 +126,8 @@ global_asm!(
     "mov dword ptr gs:[{pending}], 1",
     "5: mov edi, {resume}",
     "jmp myst_enclave_exit",
-    "7: mov edi, {kernel_fault}",
+    "7: mov dword ptr [rip + {state}], {stopped}",
+    "mov edi, {kernel_fault}",
     "mov rsi, [r9 - {second_gpr} + {rip}]",
     "xor edx, edx",
     "jmp myst_enclave_exit",
@@ -210,6 +222,7 @@ global_asm!(
     clearing = const CLEARING,
     booting = const BOOTING,
     ready = const READY,
+    stopped = const STOPPED,
     host_rsp = const offset_of!(Control, host_rsp),
     host_rbp = const offset_of!(Control, host_rbp),
     host_return = const offset_of!(Control, host_return),

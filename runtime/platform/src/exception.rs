@@ -153,6 +153,7 @@ mod entry {
         }
         control.trap_error = gpr.rip;
         control.trap_address = exinfo.maddr;
+        crate::enclave::stop();
         exit::KERNEL_FAULT
     }
 

@@ -10,7 +10,7 @@ use spin::Once;
 use talc::{ErrOnOom, Span, Talc};
 
 use crate::sync::Mutex;
-use crate::{entry, host};
+use crate::{enclave, entry, host};
 
 struct Heap(Mutex<Talc<ErrOnOom>>);
 
@@ -63,6 +63,7 @@ pub(crate) fn usage() -> (usize, usize) {
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    enclave::stop();
     let size = host::write_panic(format_args!("{info}"));
     entry::leave_for_good(exit::PANIC, size, 0)
 }

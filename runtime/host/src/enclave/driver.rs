@@ -63,7 +63,7 @@ pub trait Driver: Sync {
     /// Takes them back.
     fn release_thread(&self) {}
 
-    /// The driver itself counts entries and exits ([`super::stats`]).
+    /// The driver itself counts entries and exits ([`crate::stats`]).
     fn counts_entries(&self) -> bool {
         false
     }

@@ -6,14 +6,12 @@
 //! * [`hardware`]: `/dev/sgx_enclave` and the vDSO.
 //! * [`software`]: the software SGX in this process.
 //! * [`interrupts`]: how a thread in the enclave is made to look at what is pending.
-//! * [`stats`]: counts for `MYST_STATS`.
 
 pub mod driver;
 pub mod hardware;
 pub mod interrupts;
 pub mod load;
 pub mod software;
-pub mod stats;
 
 use alloc::boxed::Box;
 
@@ -23,7 +21,7 @@ use rustix::mm::ProtFlags;
 
 use crate::signals::Handlers;
 use crate::threads::{Left, Seat, Target};
-use crate::{failure, sys, Result};
+use crate::{failure, stats, sys, Result};
 
 use driver::{Driver, Run};
 pub use interrupts::Local;

@@ -20,7 +20,7 @@ use crate::memory::{self, Memory};
 use crate::package::Package;
 use crate::signals::Handlers;
 use crate::threads::{Left, Seat, Target};
-use crate::{failure, sys, Result};
+use crate::{failure, stats, sys, Result};
 
 /// Where this target enters the kernel; one enclave a process.
 static ENTRY: AtomicU64 = AtomicU64::new(0);
@@ -74,7 +74,7 @@ impl Target for Linux {
         loop {
             // SAFETY: the block is prepared and this is the only host thread in it.
             let left = unsafe { enter(seat.tcs, 0, seat.start, seat.area) };
-            if !seat.serve(left) {
+            if !stats::timed(|| seat.serve(left)) {
                 break;
             }
         }

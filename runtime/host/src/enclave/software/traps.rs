@@ -8,9 +8,9 @@ use mystikos_sgx::{Cpu, Exception, Fault, Leaf, Processor, Registers as Enclu, X
 
 use super::{illegal, machine, Machine};
 use crate::enclave::interrupts::{self, ENCLU};
-use crate::enclave::stats::{self, Event};
 use crate::faults;
 use crate::signals::{Handlers, Local};
+use crate::stats::{self, Event};
 use crate::sys::{self, Context, Registers};
 use crate::{failure, memory};
 
