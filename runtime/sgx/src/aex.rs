@@ -123,7 +123,6 @@ mod tests {
     use mystikos_abi::sgx::{vector, GprSgx, SecInfo, SECINFO_TRIM, TCS_DBGOPTIN};
     use zerocopy::{FromBytes, IntoBytes};
 
-    use super::CLEARED;
     use crate::cpu::rflags;
     use crate::testing::{peek, peek_tcs, poke, Memory, Plan, Thread, AEP, DATA, SSA, TCS};
     use crate::{Enclave, Exception, Fault, Leaf, Registers};
@@ -205,7 +204,8 @@ mod tests {
         let mut enclave = Plan::new().build();
         let mut thread = Thread::inside(&mut enclave);
         let kept = 0x202 | rflags::DF | rflags::AC | rflags::NT | rflags::ID;
-        thread.regs.rflags = kept | CLEARED;
+        // CF, PF, AF, ZF, SF, OF and RF.
+        thread.regs.rflags = kept | 0x1_08d5;
         thread.aex(&mut enclave, None);
         assert_eq!(thread.regs.rflags, kept);
     }

@@ -337,6 +337,7 @@ mod tests {
     #[test]
     fn components_that_are_not_in_use_are_saved_as_initial() {
         let mut enclave = Plan::new().build();
+        poke(&mut enclave, SSA, &[0x5a; 1024]);
         let mut thread = Thread::inside(&mut enclave);
         thread.xsave[XSTATE_BV] = 0;
         let mxcsr = thread.xsave[24..28].to_vec();
@@ -348,6 +349,7 @@ mod tests {
         assert_eq!(saved[32..416], [0; 384]);
         assert_eq!(saved[AVX..], [0; 256]);
         assert_eq!(saved[XSTATE_BV], 0);
+        assert_eq!(peek(&enclave, SSA + 832), [0x5a; 192]);
     }
 
     #[test]
@@ -367,6 +369,7 @@ mod tests {
         thread.enclu(&mut enclave).expect("ERESUME");
         assert_eq!(thread.xsave[AVX..], [0x33; 256]);
         assert_eq!(thread.xsave[..416], inside[..416]);
+        assert_eq!(thread.xsave[XSTATE_BV], 7);
     }
 
     #[test]
@@ -423,6 +426,18 @@ mod tests {
         assert_eq!(restored[AVX..], saved[AVX..]);
         // SSE is marked in use, so that whoever loads the image loads MXCSR.
         assert_eq!(restored[XSTATE_BV], 6);
+    }
+
+    #[test]
+    fn a_resumption_without_components_in_use_leaves_none() {
+        let mut enclave = Plan::new().build();
+        let mut thread = Thread::inside(&mut enclave);
+        thread.xsave[XSTATE_BV] = 0;
+        exit(&mut thread, &mut enclave, None);
+        thread.xsave[XSTATE_BV] = 7;
+        thread.enclu(&mut enclave).expect("ERESUME");
+        assert_eq!(thread.xsave[24..28], 0x1f80u32.to_le_bytes());
+        assert_eq!(thread.xsave[XSTATE_BV], 0);
     }
 
     #[test]

@@ -430,6 +430,7 @@ fn configuration_and_policies_of_kss_need_kss() {
         gp(&plan, &policy.to_le_bytes(), 2);
     }
     gp(&plan, &[1, 0], 76);
+    assert!(ask(&mut plan.build(), &seal(3)).is_ok());
     plan.secs.attributes.flags |= ATTRIBUTE_KSS;
     let mut enclave = plan.build();
     assert!(ask(&mut enclave, &seal(0x3f)).is_ok());
