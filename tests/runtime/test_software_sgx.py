@@ -16,8 +16,7 @@ from mystikos.formats import descriptor
 from mystikos.formats.descriptor import Descriptor, Enclave, Kind, Region, Section
 from mystikos.package import unpack
 from tests.support.packages import PackageForge
-from tests.support.running import appdir_of as appdir
-from tests.support.running import compiled, package, run
+from tests.support.running import appdir_of, compiled, package, run
 
 INVALID_SIG_STRUCT, INVALID_ATTRIBUTE, INVALID_MEASUREMENT, INVALID_SIGNATURE = 1, 2, 4, 8
 
@@ -26,7 +25,7 @@ INVALID_SIG_STRUCT, INVALID_ATTRIBUTE, INVALID_MEASUREMENT, INVALID_SIGNATURE = 
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package that tells at once if it runs."""
     directory = tmp_path_factory.mktemp("victim")
-    root = appdir(directory / "appdir", compiled("spin.c", "-static", compiler="musl-gcc"))
+    root = appdir_of(directory / "appdir", compiled("spin.c", "-static", compiler="musl-gcc"))
     return package(root, directory / "victim", "/bin/spin", MaxThreads=4)
 
 
@@ -164,7 +163,7 @@ def test_interrupts_in_the_middle_of_a_computation_change_nothing(victim: Path) 
 
 
 def test_a_release_package_says_that_a_simulation_protects_nothing(tmp_path: Path) -> None:
-    root = appdir(tmp_path / "appdir", compiled("spin.c", "-static", compiler="musl-gcc"))
+    root = appdir_of(tmp_path / "appdir", compiled("spin.c", "-static", compiler="musl-gcc"))
     made = package(root, tmp_path / "release", "/bin/spin", Debug=0)
     told = run(made, "0", target="sim")
     assert told.status == 0
@@ -180,3 +179,12 @@ def test_without_the_device_the_sgx_target_says_what_to_do(victim: Path, tmp_pat
     assert (refused.status, refused.out) == (125, b"")
     assert b"/dev/sgx_enclave" in refused.err
     assert b"MYST_TARGET=sim" in refused.err
+
+
+def test_an_exception_that_no_enclave_is_told_of_ends_the_program(tmp_path: Path) -> None:
+    root = appdir_of(tmp_path / "appdir", compiled("stack_index.c", "-static", compiler="musl-gcc"))
+    told = run(package(root, tmp_path / "package", "/bin/stack_index"), target="sim")
+    assert (told.status, told.out) == (128 + 7, b"")
+    assert told.err == (
+        b"myst: ended by signal 7: the program raises exception 12, of which an enclave is not told\n"
+    )

@@ -48,6 +48,7 @@ impl Target for Enclave {
         seat.local.enclave.begin(seat.tcs);
         let mut run = Run::new(seat.tcs);
         let (mut function, mut rdi) = (leaf::EENTER, seat.start);
+        let mut unreported = 0;
         loop {
             let resuming = &seat.local.enclave;
             if function == leaf::ERESUME && resuming.must_enter(&seat.local.interrupted) {
@@ -67,6 +68,7 @@ impl Target for Enclave {
                     failure::kernel_failed(at, u32::from(run.exception_vector), left.b)
                 }
                 leaf::EEXIT => {
+                    unreported = 0;
                     if !stats::timed(|| seat.serve(left)) {
                         break;
                     }
@@ -74,6 +76,10 @@ impl Target for Enclave {
                 }
                 // Left by an exception: the kernel looks at what it was, and is told in case the processor does not say.
                 leaf::ERESUME => {
+                    unreported += u32::from(!is_reported(run.exception_vector));
+                    if unreported > UNREPORTED_MAX {
+                        end_unreported(&run);
+                    }
                     rdi = u64::from(run.exception_vector);
                     leaf::EENTER
                 }
@@ -90,6 +96,37 @@ impl Target for Enclave {
     fn discard(&self, _: u64, _: u64) -> rustix::io::Result<()> {
         Err(rustix::io::Errno::OPNOTSUPP) // the content of enclave pages is the enclave's
     }
+}
+
+/// So many exceptions that the processor does not report inside, without a host call between them, are one that the kernel
+/// takes for an interrupt and resumes from, again and again.
+const UNREPORTED_MAX: u32 = 1000;
+
+/// An enclave is told of exceptions of this vector (SDM volume 3D, 37.3; #GP and #PF with EXINFO).
+fn is_reported(number: u16) -> bool {
+    const REPORTED: [u8; 10] = [
+        vector::DE,
+        vector::DB,
+        vector::BP,
+        vector::BR,
+        vector::UD,
+        vector::GP,
+        vector::PF,
+        vector::MF,
+        vector::AC,
+        vector::XM,
+    ];
+    REPORTED.iter().any(|&known| u16::from(known) == number)
+}
+
+/// Ends the program as Linux does for what has no handler.
+fn end_unreported(run: &Run) -> ! {
+    const SIGBUS: i32 = 7;
+    failure::say(format_args!(
+        "ended by signal {SIGBUS}: the program raises exception {}, of which an enclave is not told",
+        run.exception_vector
+    ));
+    sys::exit_group(128 + SIGBUS)
 }
 
 /// EENTER or ERESUME itself raised an exception.
