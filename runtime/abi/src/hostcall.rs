@@ -136,6 +136,9 @@ pub mod nr {
     /// Checked: an access mode that exists; of the other flags only O_APPEND and O_NONBLOCK are taken.
     pub const GETFL: u64 = 20;
     /// `(leaf, subleaf)` → EAX, EBX, ECX, EDX of CPUID in args 0 to 3.
+    ///
+    /// Checked: 0; registers of 32 bits. Programs are told what can be known inside; of the rest which instructions,
+    /// caches and names there are, bounded.
     pub const CPUID: u64 = 21;
 }
 
