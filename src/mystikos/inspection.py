@@ -20,6 +20,7 @@ from mystikos.binding.table import Site, decode
 from mystikos.errors import MystError, RuntimeMissingError
 from mystikos.formats.descriptor import PAGE, Kind, Section
 from mystikos.package import Package, unpack
+from mystikos.signed_directory import executable, is_signed_directory
 
 __all__ = [
     "BindingFacts",
@@ -118,6 +119,8 @@ class SyscallFacts:
 
 def inspect_path(path: Path) -> PackageFacts | BindingFacts:
     """The facts of a package, or of a root file system: a directory or a CPIO archive."""
+    if is_signed_directory(path):
+        return inspect_package(unpack(executable(path)))
     if path.is_dir():
         return inspect_rootfs(rootfs.scan(path))
     if _starts_with(path, _CPIO_MAGIC):

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mystikos import binding, costs, layout, parts, rootfs, signature
+from mystikos import binding, costs, layout, parts, rootfs, signature, signed_directory
 from mystikos import config as configs
 from mystikos.closure import closure_check, grouped
 from mystikos.errors import AttachError, ConfigError, OutputError
-from mystikos.formats.atomic import atomic_output
+from mystikos.formats.atomic import atomic_directory, atomic_output
 from mystikos.formats.content import BytesContent
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.keysafety import check_debug, check_key
 from mystikos.launcher import Runtime
 from mystikos.measurement import measure as measure_enclave
-from mystikos.package import PackageWriter
+from mystikos.package import PackageWriter, unpack
 from mystikos.preflight import preflight
 from mystikos.progress import Counter, Progress
 from mystikos.request import DetachedSigner, SigningRequest
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mystikos.rootfs import RootFs
     from mystikos.signers import Signer
 
-__all__ = ["Built", "Requested", "attach", "build", "build_into", "measure", "rebuild", "request"]
+__all__ = ["Built", "Requested", "attach", "build", "build_into", "measure", "rebuild", "request", "sign"]
 
 _MODE = 0o755
 
@@ -81,6 +81,33 @@ def build(
     _refuse_inside(source, output)
     with atomic_output(output, _MODE) as file:
         return build_into(file, source, signer, config, runtime=runtime, date=date, progress=progress)
+
+
+def sign(
+    source: Path,
+    signer: Signer,
+    config: Config,
+    directory: Path,
+    *,
+    runtime: Runtime | None = None,
+    date: datetime.date = signature.DEFAULT_DATE,
+    allow_debug: bool = False,
+    progress: Progress | None = None,
+) -> Built:
+    """:func:`build` as a signed directory: the package in ``bin``, and its parts.
+
+    ``directory`` must be absent, empty or a signed directory, which is replaced; it appears whole or not at
+    all.
+    """
+    _check_signer(signer, config, allow_debug)
+    _refuse_inside(source, directory)
+    with atomic_directory(directory, signed_directory.why_not) as temporary:
+        program = temporary / signed_directory.BIN / config.program_name
+        program.parent.mkdir()
+        with atomic_output(program, _MODE) as file:
+            built = build_into(file, source, signer, config, runtime=runtime, date=date, progress=progress)
+        signed_directory.write_parts(unpack(program), temporary, directory)
+    return built
 
 
 def build_into(
@@ -248,7 +275,12 @@ class _Hashed:
 
 
 def _load(source: Path) -> RootFs:
-    return rootfs.scan(source) if source.is_dir() else rootfs.from_archive(source)
+    """The root file system in a directory or an archive; that of a signed directory is its part."""
+    if not source.is_dir():
+        return rootfs.from_archive(source)
+    if signed_directory.is_signed_directory(source):
+        return rootfs.from_archive(source / signed_directory.ROOTFS)
+    return rootfs.scan(source)
 
 
 def _plan(root: RootFs, config: Config, runtime: Runtime) -> tuple[RootFs, Layout, tuple[str, ...]]:
@@ -285,5 +317,5 @@ def _refuse_inside(source: Path, output: Path) -> None:
             str(output),
             f"lies inside the application directory {source}",
             expected="a place outside of it",
-            hint="choose another with --outfile",
+            hint="choose another place",
         )

@@ -135,6 +135,7 @@ JSON_LINES = {
     "keygen": "keygen new.pem",
     "check": "check config.json appdir",
     "package-sgx": "package-sgx appdir private.pem config.json -o again",
+    "sign-sgx": "sign-sgx appdir private.pem config.json",
     "measure": "measure appdir config.json",
     "digest": "digest appdir config.json -o again.json",
     "attach": "attach appdir config.json request.json --signature raw.sig --pubkey public.pem -o again",

@@ -48,6 +48,7 @@ VERBS: dict[str, Entry] = {
     "check": Entry("check", "tell every mistake in a config, and what weakens security", _BEGIN),
     "package-sgx": Entry("package_sgx", "make one signed executable of an application directory", _MAKE),
     "measure": Entry("measure", "tell what a package would measure and cost, without a key", _MAKE),
+    "sign-sgx": Entry("sign_sgx", "make a directory with the signed package and its parts", _MAKE),
     "digest": Entry("digest", "write what a key that is elsewhere has to sign", _MAKE),
     "attach": Entry("attach", "make the package when the signature has come back", _MAKE),
     "verify": Entry("verify", "tell whether a package is what it says it is", _JUDGE),
@@ -68,6 +69,7 @@ VERBS: dict[str, Entry] = {
 # other names of a verb, for people who come from the original commands
 ALIASES: dict[str, str] = {
     "package": "package-sgx",
+    "sign": "sign-sgx",
     "dump": "inspect",
     "dump-sgx": "inspect",
     "exec": "exec-sgx",

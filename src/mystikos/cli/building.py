@@ -42,7 +42,7 @@ def warn_of_lacking(appdir: Path, lacking: Iterable[str]) -> None:
 
 def default_output(config: Config) -> Path:
     """Named as the program, in the working directory."""
-    return Path(os.fsdecode(config.application_path.rsplit(b"/", 1)[-1]))
+    return Path(config.program_name)
 
 
 def signing_date(given: str | None) -> datetime.date:
@@ -73,17 +73,17 @@ def refuse_inputs(output: Path, *inputs: Path) -> None:
             raise OutputError(
                 str(output),
                 "is one of the inputs",
-                expected="another file",
-                hint="choose another with --outfile",
+                expected="another one",
+                hint="choose another place",
             )
 
 
-def tell_built(output: Path, built: Built, as_json: bool) -> None:
-    """The new package and its identity."""
+def tell_built(output: Path, built: Built, as_json: bool, *, what: str = "package") -> None:
+    """The new package (or what else was made) and its identity."""
     signed = built.sigstruct
     mrenclave = signed.enclave_hash.hex()
     if not as_json:
-        terminal.tell(f"{display(output)}: new package, MRENCLAVE {mrenclave}")
+        terminal.tell(f"{display(output)}: new {what}, MRENCLAVE {mrenclave}")
         return
     facts = {
         "package": output,

@@ -12,6 +12,7 @@ from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
 from mystikos.cli.verb import Choice, verb
 from mystikos.package import unpack
+from mystikos.signed_directory import executable
 
 
 @verb(
@@ -53,7 +54,7 @@ def command(
     """
     with progress_bar("writing") as progress:
         done = parts.extract(
-            unpack(package),
+            unpack(executable(package)),
             output,
             only=only or parts.PARTS,
             archive=archive,

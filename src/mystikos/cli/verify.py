@@ -46,6 +46,8 @@ def command(
 ) -> int:
     """Recompute the measurement of PACKAGE and check its signature and everything it says about itself.
 
+    PACKAGE is a file, or a directory of `myst sign-sgx`, whose parts are compared with its package.
+
     Who signed it is for you to say: with --signer, or in a policy. As soon as anything is asked for, a debug
     enclave will not do unless --allow-debug.
 
@@ -73,9 +75,10 @@ def _rebuilt(path: Path, appdir: Path | None, config_file: Path | None) -> Check
     from mystikos import pipeline
     from mystikos.errors import ConfigError, RootFsError
     from mystikos.package import unpack
+    from mystikos.signed_directory import executable
     from mystikos.verification import rebuilding
 
-    package = unpack(path)
+    package = unpack(executable(path))
     config = None if config_file is None else configs.load(config_file)
     with tempfile.TemporaryDirectory(prefix="myst-rebuild-") as home, progress_bar("rebuilding") as progress:
         again = Path(home) / "package"

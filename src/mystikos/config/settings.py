@@ -9,6 +9,7 @@ docs/reference/config.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -303,6 +304,11 @@ class Config:
         ]
         if bad:
             raise ConfigError(self.name, bad)
+
+    @property
+    def program_name(self) -> str:
+        """The base name of ApplicationPath, which is what packages are called."""
+        return os.fsdecode(self.application_path.rsplit(b"/", 1)[-1])
 
     def record(self) -> bytes:
         """The canonical record, which is measured and which the kernel reads (package-format.md)."""

@@ -22,6 +22,7 @@ from mystikos.formats.sigstruct import Sigstruct
 from mystikos.package import Package, unpack
 from mystikos.progress import Counter, Progress
 from mystikos.rootfs import Entry, RootFs
+from mystikos.signed_directory import executable, is_signed_directory
 
 __all__ = ["diff", "diff_configs", "diff_packages", "diff_root_file_systems"]
 
@@ -43,10 +44,12 @@ def diff(before: Path, after: Path, *, progress: Progress | None = None) -> Diff
         return diff_root_file_systems(_load_rootfs(before), _load_rootfs(after), progress=progress)
     if kinds[0] == "config":
         return diff_configs(configs.load(before), configs.load(after))
-    return diff_packages(unpack(before), unpack(after), progress=progress)
+    return diff_packages(unpack(executable(before)), unpack(executable(after)), progress=progress)
 
 
 def _kind(path: Path) -> str:
+    if is_signed_directory(path):
+        return "package"
     if path.is_dir():
         return "rootfs"
     try:

@@ -15,6 +15,7 @@ b'all of it'
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
@@ -23,7 +24,7 @@ import shutil
 import signal
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -75,13 +76,14 @@ def atomic_output(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path, keep: Callable[[Path], str | None] | None = None) -> Iterator[Path]:
     """A new directory, next to *path*, that becomes *path* when the block ends well.
 
-    *path* must be absent or an empty directory. The block may give the directory its final mode; it is
-    made with 0777 less the umask. Raises ``OutputError``.
+    *path* must be absent or an empty directory, or one of which *keep* tells no reason to keep it: that one
+    is replaced in one step, where the file system can do so (renameat2(2)), and removed. The block may give
+    the directory its final mode; it is made with 0777 less the umask. Raises ``OutputError``.
     """
-    target = _directory_target(path)
+    target = _directory_target(path, keep)
     temporary = _temporary_name(target)
 
     with _signals_as_exceptions():
@@ -91,7 +93,10 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             with _output_errors(path, _OUTPUT_ONLY):
                 yield temporary
             with _output_errors(path):
-                temporary.rename(target)
+                if keep is None:
+                    temporary.rename(target)
+                else:
+                    _replace(temporary, target)
         except BaseException:
             _remove_tree(temporary)
             raise
@@ -122,7 +127,7 @@ def _file_target(path: Path) -> Path:
     raise OutputError(str(path), f"is {kind}", expected="a file name", hint="name the file to write")
 
 
-def _directory_target(path: Path) -> Path:
+def _directory_target(path: Path, keep: Callable[[Path], str | None] | None) -> Path:
     target = Path(os.path.realpath(path))
     with _output_errors(path):
         found = _mode_of(target)
@@ -131,15 +136,62 @@ def _directory_target(path: Path) -> Path:
         if not stat.S_ISDIR(found):
             raise OutputError(str(path), "exists and is not a directory", expected="a new or empty directory")
         if any(os.scandir(target)):
-            raise OutputError(
-                str(path),
-                "is a directory with files in it",
-                expected="a new or empty directory",
-                hint="name a new directory, or remove this one first",
-            )
-        if target.samefile(Path()):
+            reason = "is a directory with files in it" if keep is None else keep(target)
+            if reason is not None:
+                raise OutputError(
+                    str(path),
+                    reason,
+                    expected="a new or empty directory",
+                    hint="name a new directory, or remove this one first",
+                )
+        if Path(os.path.realpath("")).is_relative_to(target):
             raise OutputError(str(path), "is the working directory", expected="a new or empty directory")
     return target
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Put a directory in the place of another one, if there is one, and remove that."""
+    try:
+        temporary.rename(target)  # of an empty one, too
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        _exchange(temporary, target)
+        _remove_tree(temporary)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two directories change their names, at once if the file system can."""
+    try:
+        _rename_exchange(one, other)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        aside = _temporary_name(other)  # for a moment there is neither, but never half of one
+        other.rename(aside)
+        try:
+            one.rename(other)
+        except BaseException:
+            aside.rename(other)
+            raise
+        aside.rename(one)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE, _SYS_RENAMEAT2 = -100, 2, 316  # fcntl.h, stdio.h, asm/unistd_64.h
+
+
+def _rename_exchange(one: Path, other: Path) -> None:
+    """renameat2(2), which Python does not offer, nor every C library."""
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    names = [ctypes.c_char_p(os.fsencode(path)) for path in (one, other)]
+    at, flags, number = (
+        ctypes.c_long(_AT_FDCWD),
+        ctypes.c_long(_RENAME_EXCHANGE),
+        ctypes.c_long(_SYS_RENAMEAT2),
+    )
+    if call(number, at, names[0], at, names[1], flags):
+        reason = ctypes.get_errno()
+        raise OSError(reason, os.strerror(reason), str(other))
 
 
 def _mode_of(target: Path) -> int | None:

@@ -11,6 +11,7 @@ policy is consistent; whose it is, only a policy asks.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from mystikos import measurement, signature
@@ -18,6 +19,7 @@ from mystikos.errors import PackageError, RuntimeMissingError
 from mystikos.launcher import Runtime
 from mystikos.package import Package, is_damaged, unpack
 from mystikos.progress import Counter, Progress
+from mystikos.signed_directory import BIN, differing_part, executable
 from mystikos.verification import consistency, images, judging
 from mystikos.verification.policy import Policy, mrsigner_of
 from mystikos.verification.policy import load as load_policy
@@ -33,17 +35,28 @@ def examine(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """:func:`verify` a file. One that is a damaged package fails the check "format", and no other is made.
+    """:func:`verify` a file, or the package in a signed directory, whose other files must be its parts.
 
-    Raises PackageError for a file that is no package at all, or cannot be read.
+    A damaged package fails the check "format", and no other is made. Raises PackageError for a file that is
+    no package at all, or cannot be read.
     """
+    program = executable(path)
     try:
-        package = unpack(path)
+        package = unpack(program)
     except PackageError as error:
-        if not is_damaged(path):
+        if not is_damaged(program):
             raise
         return Report(checks=(Check("format", "every byte of the file has its place", error.found),))
-    return verify(package, policy, runtime=runtime, progress=progress)
+    report = verify(package, policy, runtime=runtime, progress=progress)
+    if program == path:
+        return report
+    return replace(report, checks=(*report.checks, _directory(package, path)))
+
+
+def _directory(package: Package, path: Path) -> Check:
+    name = differing_part(package, path)
+    problem = None if name is None else f"{name} is not what the package in {BIN} holds"
+    return Check("directory", "the files beside the package are its parts", problem)
 
 
 def verify(
