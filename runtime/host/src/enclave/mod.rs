@@ -48,7 +48,7 @@ impl Target for Enclave {
         seat.local.enclave.begin(seat.tcs);
         let mut run = Run::new(seat.tcs);
         let (mut function, mut rdi) = (leaf::EENTER, seat.start);
-        let mut unreported = 0;
+        let mut unreported = Unreported::default();
         loop {
             let resuming = &seat.local.enclave;
             if function == leaf::ERESUME && resuming.must_enter(&seat.local.interrupted) {
@@ -68,7 +68,7 @@ impl Target for Enclave {
                     failure::kernel_failed(at, u32::from(run.exception_vector), left.b)
                 }
                 leaf::EEXIT => {
-                    unreported = 0;
+                    unreported.host_call();
                     if !stats::timed(|| seat.serve(left)) {
                         break;
                     }
@@ -76,8 +76,7 @@ impl Target for Enclave {
                 }
                 // Left by an exception: the kernel looks at what it was, and is told in case the processor does not say.
                 leaf::ERESUME => {
-                    unreported += u32::from(!is_reported(run.exception_vector));
-                    if unreported > UNREPORTED_MAX {
+                    if !is_reported(run.exception_vector) && unreported.again() {
                         end_unreported(&run);
                     }
                     rdi = u64::from(run.exception_vector);
@@ -98,9 +97,34 @@ impl Target for Enclave {
     }
 }
 
-/// So many exceptions that the processor does not report inside, without a host call between them, are one that the kernel
-/// takes for an interrupt and resumes from, again and again.
-const UNREPORTED_MAX: u32 = 1000;
+/// Exceptions in a row that the processor does not report inside: the kernel takes them for interrupts and resumes, again
+/// and again.
+#[derive(Default)]
+struct Unreported {
+    count: u32,
+    host_calls: u32,
+}
+
+impl Unreported {
+    /// So many are the same one.
+    const MOST: u32 = 1000;
+    /// Host calls that the kernel makes for an interrupt, at the most.
+    const CALLS: u32 = 2;
+
+    fn host_call(&mut self) {
+        self.host_calls = self.host_calls.saturating_add(1);
+    }
+
+    /// One more; true when it will not end.
+    fn again(&mut self) -> bool {
+        if self.host_calls > Self::CALLS {
+            self.count = 0;
+        }
+        self.host_calls = 0;
+        self.count += 1;
+        self.count > Self::MOST
+    }
+}
 
 /// An enclave is told of exceptions of this vector (SDM volume 3D, 37.3; #GP and #PF with EXINFO).
 fn is_reported(number: u16) -> bool {
