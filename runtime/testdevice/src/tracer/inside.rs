@@ -14,10 +14,10 @@ use crate::memory::Alias;
 use crate::protection::Prot;
 use crate::ptrace::{self, Tid};
 use crate::space::FileId;
-use crate::trap::{self, SignalInfo};
+use crate::trap::{self, Code, Raised, SignalInfo};
 
 use super::cpuid::CPUID;
-use super::Tracer;
+use super::{Thread, Tracer};
 
 const ENCLU: [u8; 3] = [0x0f, 0x01, 0xd7];
 /// Longest instruction.
@@ -48,11 +48,15 @@ impl Tracer {
             self.note_access_from_outside(tid, &info);
             return self.resume(tid, signal);
         }
-        match trap::exception(info, &regs, &code) {
-            Some(exception) => {
-                if signal == libc::SIGSYS {
-                    self.step_back(tid, regs)?;
-                }
+        let mut before = [0; 2];
+        let behind = regs.rip.wrapping_sub(before.len() as u64);
+        let code = Code {
+            at: &code,
+            before: self.read_code(tid, behind, &mut before).then_some(before),
+        };
+        match trap::exception(info, &regs, code) {
+            Some(Raised { exception, passed }) => {
+                set_back(tid, regs, passed)?;
                 self.on_exception(tid, exception, signal)
             }
             None => {
@@ -67,22 +71,15 @@ impl Tracer {
         if !self.is_inside(tid) {
             return self.resume(tid, 0);
         }
-        let regs = ptrace::registers(tid)?;
-        self.step_back(tid, regs)?;
+        let mut regs = ptrace::registers(tid)?;
+        regs.rax = regs.orig_rax;
+        set_back(tid, regs, 2)?;
         let exception = Exception {
             vector: vector::UD,
             code: 0,
             address: 0,
         };
         self.on_exception(tid, exception, libc::SIGILL)
-    }
-
-    /// Back to before a SYSCALL, whose number is in ORIG_RAX.
-    fn step_back(&self, tid: Tid, mut regs: user_regs_struct) -> io::Result<()> {
-        regs.rip -= 2;
-        regs.rax = regs.orig_rax;
-        regs.orig_rax = u64::MAX;
-        ptrace::set_registers(tid, &regs)
     }
 
     /// The bytes that can be executed at an address, as many as an instruction can have.
@@ -135,7 +132,7 @@ impl Tracer {
         let done = match file {
             Ok(file) => {
                 self.thread(tid).file = file;
-                self.with_enclave(tid, |enclave, cpu| enclave.enclu(cpu))?
+                self.execute(tid, leaf)?
             }
             Err(fault) => Err(fault),
         };
@@ -318,17 +315,43 @@ impl Tracer {
         }
     }
 
-    /// Lets the software SGX work on a thread's registers and the enclave of its device file.
+    /// Lets the software SGX leave or resume: extended state goes into the enclave or comes from it.
     fn with_enclave<R>(
         &mut self,
         tid: Tid,
         work: impl FnOnce(&mut Enclave<Alias>, &mut Cpu<'_>) -> R,
     ) -> io::Result<R> {
+        let mut xsave = ptrace::extended_state(tid)?;
+        let result = self.on_registers(tid, &mut xsave, work)?;
+        ptrace::set_extended_state(tid, &xsave)?;
+        Ok(result)
+    }
+
+    /// Executes a leaf function. Only ERESUME touches extended state; of others it matters how large that is.
+    fn execute(&mut self, tid: Tid, leaf: Option<Leaf>) -> io::Result<Result<Leaf, Fault>> {
+        if leaf == Some(Leaf::Eresume) {
+            return self.with_enclave(tid, |enclave, cpu| enclave.enclu(cpu));
+        }
+        if self.any_state.is_empty() {
+            self.any_state = ptrace::extended_state(tid)?;
+        }
+        let mut any_state = std::mem::take(&mut self.any_state);
+        let done = self.on_registers(tid, &mut any_state, |enclave, cpu| enclave.enclu(cpu));
+        self.any_state = any_state;
+        done
+    }
+
+    /// Lets the software SGX work on a thread's registers and the enclave of its device file.
+    fn on_registers<R>(
+        &mut self,
+        tid: Tid,
+        xsave: &mut [u8],
+        work: impl FnOnce(&mut Enclave<Alias>, &mut Cpu<'_>) -> R,
+    ) -> io::Result<R> {
         let regs = ptrace::registers(tid)?;
-        let before = ptrace::extended_state(tid)?;
-        let mut xsave = before.clone();
-        let mut state = self.thread(tid).state;
-        let file = self.thread(tid).file;
+        let Thread {
+            mut state, file, ..
+        } = *self.thread(tid);
         let Some(enclave) = &mut self.files[file].encl.enclave else {
             return Err(io::Error::other(
                 "a thread is in an enclave that was not created",
@@ -338,18 +361,22 @@ impl Tracer {
             regs: from_linux(&regs),
             fs_base: regs.fs_base,
             gs_base: regs.gs_base,
-            xsave: &mut xsave,
+            xsave,
             state: &mut state,
         };
         let result = work(enclave, &mut cpu);
         let after = to_linux(&cpu, regs);
         self.thread(tid).state = state;
         ptrace::set_registers(tid, &after)?;
-        if xsave != before {
-            ptrace::set_extended_state(tid, &xsave)?;
-        }
         Ok(result)
     }
+}
+
+/// Back to the instruction that RIP has passed by some bytes.
+fn set_back(tid: Tid, mut regs: user_regs_struct, passed: u64) -> io::Result<()> {
+    regs.rip -= passed;
+    regs.orig_rax = u64::MAX;
+    ptrace::set_registers(tid, &regs)
 }
 
 /// Pages of the SSA frame that an entry uses.

@@ -44,10 +44,12 @@ pub struct Tracer {
     presence: Presence,
     lose_after: Option<u64>,
     ticks: Ticks,
+    /// Extended state of some thread, where only its size matters.
+    any_state: Vec<u8>,
 }
 
 /// A thread of the program.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Thread {
     process: Tid,
     state: LogicalProcessor,
@@ -92,6 +94,7 @@ impl Tracer {
             presence: options.presence,
             lose_after: options.lose_after,
             ticks: Ticks::start(options.interrupts, options.seed)?,
+            any_state: Vec::new(),
         })
     }
 
