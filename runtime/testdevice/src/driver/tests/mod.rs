@@ -71,7 +71,7 @@ impl Caller for Process {
     type Memory = Memory;
 
     fn read(&self, address: u64, to: &mut [u8]) -> bool {
-        if address < 0x1000 || address >= UNREADABLE {
+        if !(0x1000..UNREADABLE).contains(&address) {
             return false;
         }
         let memory = self.memory.borrow();
