@@ -59,8 +59,10 @@ def appdir_of(root: Path, *programs: Path) -> Path:
     return root
 
 
-def package(appdir: Path, output: Path, application: str, **settings: object) -> Path:
-    """A package of a directory; a debug one unless the settings say otherwise."""
+def package(
+    appdir: Path, output: Path, application: str, *, key: str | None = None, **settings: object
+) -> Path:
+    """A package of a directory; a debug one unless the settings say otherwise. ``key`` names its signer."""
     defaults: dict[str, object] = {
         "Debug": 1,
         "MemorySize": "64m",
@@ -69,7 +71,7 @@ def package(appdir: Path, output: Path, application: str, **settings: object) ->
     }
     source = {**defaults, **settings, "ApplicationPath": application}
     config = configs.parse(json.dumps(source).encode(), "config.json")
-    pipeline.build(appdir, signer(), config, output)
+    pipeline.build(appdir, signer(key) if key else signer(), config, output)
     return output
 
 

@@ -7,6 +7,7 @@
 //! * [`host`]: host calls. Replies are hostile and checked against the request.
 //! * [`start`]: what the host tells at the first entry.
 //! * [`clock`]: what can be checked of the host's time.
+//! * [`enclu`]: reports and keys, which the processor makes.
 //! * [`untrusted`]: memory outside of the enclave, accessed in whole words.
 //! * [`user`]: pointers that come from the application; a bad one is EFAULT.
 //! * [`memory`]: where everything lies, measured bytes, the kernel heap.
@@ -27,6 +28,7 @@ extern crate alloc;
 pub mod clock;
 pub mod control;
 pub mod enclave;
+pub mod enclu;
 pub mod entry;
 pub mod errno;
 pub mod exception;

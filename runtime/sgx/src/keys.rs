@@ -67,6 +67,12 @@ impl Processor {
     }
 }
 
+/// Lets the AES implementation ask the processor what it can do. It does so once, by CPUID, and where
+/// [`crate::Enclave::enclu`] runs that may fault.
+pub fn prepare() {
+    let _ = cmac(&[0; 16], &[]);
+}
+
 /// AES-128 CMAC (RFC 4493).
 pub(crate) fn cmac(key: &[u8; 16], message: &[u8]) -> [u8; 16] {
     let mut mac = Cmac::<Aes128>::new(key.into());

@@ -10,7 +10,8 @@
 //!   as the processor does, whatever page tables say. A thread's registers come and go in a [`Cpu`].
 //! * Each leaf function is a file, and reads like its listing in the SDM: the checks in their order, then what changes.
 //!   A leaf function that faults has changed nothing. Where a listing contradicts itself, a comment says what was taken.
-//! * [`Enclave::enclu`] and [`Enclave::aex`] neither allocate nor panic: they run in signal handlers.
+//! * [`Enclave::enclu`] and [`Enclave::aex`] neither allocate nor panic: they run in signal handlers. They execute no CPUID
+//!   either, once [`prepare_keys`] was called.
 //! * The library has no lock. Whoever shares an enclave among threads has one, so that checks for concurrent use, and
 //!   the errors they give, have no place here.
 //!
@@ -59,5 +60,6 @@ pub use enclave::Enclave;
 pub use enclu::{Leaf, ENCLU_SIZE};
 pub use epcm::{Access, Epc, PageType, Rights};
 pub use fault::{Exception, Failure, Fault, Status};
+pub use keys::prepare as prepare_keys;
 pub use processor::{Processor, SIMULATED_CPUSVN};
 pub use xsave::XsaveLayout;

@@ -10,7 +10,7 @@ use super::file::{File, OpenFile, Stat};
 use super::inode::{mode, Kind, NewFile, What};
 use super::io::{Sink, Source};
 use super::ramfs::{image, RamFs};
-use super::{stream, DEV_FS, SHM_FS};
+use super::{attestation, stream, DEV_FS, SHM_FS};
 use crate::{Errno, Result};
 
 /// Device number of a device.
@@ -59,6 +59,7 @@ pub fn mount(root: &Arc<Dentry>) {
     ] {
         make(name, What::Symlink(target.as_bytes().to_vec()), 0o777);
     }
+    attestation::mount(&dev);
     let shm = RamFs::mount_at(&SHM_FS, 0o1777, &dev, b"shm");
     image::mount_over(&dev, b"shm", &shm);
     image::mount_over(root, b"dev", &dev);

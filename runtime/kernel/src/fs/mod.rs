@@ -9,7 +9,7 @@
 //! * [`attributes`]: owners, permissions, times.
 //! * [`dentry`], [`inode`]: names, and what a file system provides for each file.
 //! * [`ramfs`], [`cpio`]: the root file system, from the measured image.
-//! * [`dev`]: device files.
+//! * [`dev`]: device files; [`attestation`]: reports and keys of the enclave.
 //! * [`proc`], [`sys`]: what the kernel tells of itself; [`pseudo`]: how.
 //! * [`lock`]: advisory locks on files.
 //! * [`pipe`]: pipes and FIFOs.
@@ -21,6 +21,7 @@
 //! * [`terminal`]: ioctls on them.
 
 pub mod anonymous;
+pub mod attestation;
 pub mod attributes;
 pub mod clock;
 pub mod cpio;
@@ -72,6 +73,8 @@ pub static MEMORY_FS: FsInfo = memory_fs("tmpfs", TMPFS_MAGIC, 1);
 
 /// /proc.
 pub static PROC_FS: FsInfo = telling_fs("proc", 0x9fa0, 3);
+/// /dev/attestation.
+pub static ATTESTATION_FS: FsInfo = telling_fs("attestation", TMPFS_MAGIC, 7);
 /// /sys.
 pub static SYS_FS: FsInfo = telling_fs("sysfs", 0x6265_6572, 4);
 

@@ -47,6 +47,26 @@ pub trait Content: Send + Sync {
     fn write(&self, _bytes: &[u8]) -> Result<()> {
         Err(Errno::EACCES)
     }
+
+    /// Takes what the application writes at an offset, and returns how much of it. Most files take no notice of where.
+    fn write_at(&self, _offset: u64, bytes: &[u8]) -> Result<usize> {
+        self.write(bytes).map(|()| bytes.len())
+    }
+
+    /// Bytes, where they are always as many; else stat(2) tells 0.
+    fn size(&self) -> Option<u64> {
+        None
+    }
+
+    /// Each look sees what the file holds now, and not what it held when its start was read.
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// Makes it so long. Where nothing is stored there is nothing to do: O_TRUNC before writing is what shells do.
+    fn truncate(&self, _size: u64) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A text that depends on nothing but the state of the kernel.
@@ -235,15 +255,17 @@ fn child_ino(parent: u64, name: &[u8]) -> u64 {
 impl Inode for PseudoInode {
     fn stat(&self) -> Result<Stat> {
         let now = clock::now();
-        let nlink = match &self.node.what {
-            What::Directory(directory) => directory.nlink(),
-            _ => 1,
+        let (nlink, size) = match &self.node.what {
+            What::Directory(directory) => (directory.nlink(), 0),
+            What::Content(content) => (1, content.size().unwrap_or(0)),
+            What::Link(_) => (1, 0),
         };
         Ok(Stat {
             dev: self.info.dev,
             ino: self.ino,
             mode: self.kind().format() | self.node.mode,
             nlink,
+            size,
             blksize: 1024,
             atime: now,
             mtime: now,
@@ -336,15 +358,18 @@ impl Inode for PseudoInode {
         }
     }
 
-    fn truncate(&self, _size: u64) -> Result<()> {
-        // Nothing is stored: O_TRUNC before writing is what shells do.
-        Ok(())
+    fn truncate(&self, size: u64) -> Result<()> {
+        match &self.node.what {
+            What::Content(content) => content.truncate(size),
+            _ => Ok(()),
+        }
     }
 
     fn size(&self) -> Result<u64> {
         match &self.node.what {
             What::Directory(_) => Ok(i64::MAX as u64),
-            _ => Ok(0),
+            What::Content(content) => Ok(content.size().unwrap_or(0)),
+            What::Link(_) => Ok(0),
         }
     }
 
@@ -362,7 +387,7 @@ struct Text {
 
 impl Text {
     fn text(&self, offset: u64) -> Result<Arc<Vec<u8>>> {
-        if offset > 0 {
+        if offset > 0 && !self.content.is_live() {
             if let Some(made) = &*self.made.lock() {
                 return Ok(made.clone());
             }
@@ -386,8 +411,9 @@ impl File for Text {
     }
 
     fn write(&self, description: &OpenFile, source: &mut dyn Source) -> Result<usize> {
-        let n = self.write_at(0, source)?;
-        *description.position.lock() += n as u64;
+        let mut position = description.position.lock();
+        let n = self.write_at(*position, source)?;
+        *position += n as u64;
         Ok(n)
     }
 
@@ -403,12 +429,18 @@ impl File for Text {
         }
     }
 
-    fn write_at(&self, _offset: u64, source: &mut dyn Source) -> Result<usize> {
-        let mut bytes = [0; 256];
+    fn write_at(&self, offset: u64, source: &mut dyn Source) -> Result<usize> {
+        let mut bytes = [0; 512];
         let n = source.remaining().min(bytes.len());
         let n = source.take(&mut bytes[..n])?;
-        self.content.write(&bytes[..n])?;
-        Ok(n)
+        self.content.write_at(offset, &bytes[..n])
+    }
+
+    fn truncate(&self, size: u64) -> Result<()> {
+        match self.content.size() {
+            Some(_) => self.content.truncate(size),
+            None => Err(Errno::EINVAL),
+        }
     }
 
     fn seek(&self, description: &OpenFile, offset: i64, whence: u32) -> Result<u64> {
@@ -416,6 +448,7 @@ impl File for Text {
         let from = match whence {
             0 => 0,
             1 => *position as i64,
+            2 => self.content.size().ok_or(Errno::EINVAL)? as i64,
             _ => return Err(Errno::EINVAL),
         };
         let to = from.checked_add(offset).ok_or(Errno::EINVAL)?;

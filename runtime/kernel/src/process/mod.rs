@@ -76,6 +76,8 @@ pub struct Process {
     pub nice: Mutex<i32>,
     /// Flags of prctl(2).
     pub flags: Flags,
+    /// What was written to /dev/attestation.
+    pub attestation: Mutex<fs::attestation::State>,
     /// When the process started (monotonic nanoseconds).
     pub start_time: u64,
     last_tid: AtomicU32,
@@ -211,6 +213,7 @@ impl Process {
                 dumpable: AtomicU32::new(1),
                 ..Flags::default()
             },
+            attestation: Mutex::default(),
             start_time: time::monotonic(),
             last_tid: AtomicU32::new(FIRST_PID),
             leader_status: AtomicU32::new(0),

@@ -224,6 +224,7 @@ impl Driver for Software {
             }
             Err(Failure::Fault(fault)) => return Err(fail!("EINIT: {}", Shown(fault))),
         }
+        mystikos_sgx::prepare_keys();
         if let Some(machine) = self.building.take() {
             let shared = Box::leak(Box::new(Mutex::new(*machine)));
             MACHINE.store(shared, Ordering::Release);

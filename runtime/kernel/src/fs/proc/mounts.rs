@@ -5,13 +5,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::fs::inode::FsInfo;
-use crate::fs::{DEV_FS, PROC_FS, ROOT_FS, SHM_FS, SYS_FS};
+use crate::fs::{ATTESTATION_FS, DEV_FS, PROC_FS, ROOT_FS, SHM_FS, SYS_FS};
 
 /// Mounted file systems and where, parents first.
-const MOUNTED: [(&FsInfo, &str); 5] = [
+const MOUNTED: [(&FsInfo, &str); 6] = [
     (&ROOT_FS, "/"),
     (&DEV_FS, "/dev"),
     (&SHM_FS, "/dev/shm"),
+    (&ATTESTATION_FS, "/dev/attestation"),
     (&PROC_FS, "/proc"),
     (&SYS_FS, "/sys"),
 ];
@@ -43,7 +44,7 @@ pub fn mountinfo() -> Vec<u8> {
     let lines = MOUNTED.iter().zip(1..).map(|((fs, at), id)| {
         let parent = match *at {
             "/" => 0,
-            "/dev/shm" => 2,
+            "/dev/shm" | "/dev/attestation" => 2,
             _ => 1,
         };
         let options = options(fs);
