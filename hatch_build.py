@@ -8,7 +8,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "tools"))
+_ROOT = Path(__file__).resolve().parent
+sys.path[:0] = [str(_ROOT / "tools"), str(_ROOT / "src")]
 import build_runtime
 import scan_kernel
 

@@ -13,15 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
-from iced_x86 import Decoder, Formatter, FormatterSyntax, Instruction, Mnemonic
+from iced_x86 import Decoder, Formatter, FormatterSyntax, Instruction
 
-_ILLEGAL_NAMES = """
-    SYSCALL SYSENTER SYSEXIT SYSRET CPUID INT INT1 INTO IRET IRETD IRETQ IN INSB INSW INSD OUT OUTSB
-    OUTSW OUTSD
-    RDTSC RDTSCP RDPMC SGDT SIDT SLDT STR SMSW LGDT LIDT LLDT LTR LMSW HLT CLI STI VMCALL VMFUNC RDMSR WRMSR
-    INVD INVLPG WBINVD LDS LES LFS LGS LSS MONITOR MWAIT GETSEC RSM XSETBV RETF
-"""
-ILLEGAL = {getattr(Mnemonic, name) for name in _ILLEGAL_NAMES.split()}
+from mystikos.instructions import ILLEGAL_IN_KERNEL
 
 
 def offences(code: bytes, address: int) -> Iterator[str]:
@@ -36,13 +30,7 @@ def offences(code: bytes, address: int) -> Iterator[str]:
 def _offence(instruction: Instruction) -> str | None:
     if instruction.is_invalid:
         return "does not decode"
-    if instruction.mnemonic in ILLEGAL:
-        return "is illegal inside an enclave"
-    if instruction.is_jmp_far or instruction.is_jmp_far_indirect:
-        return "is a far jump, illegal inside an enclave"
-    if instruction.is_call_far or instruction.is_call_far_indirect:
-        return "is a far call, illegal inside an enclave"
-    return None
+    return "is illegal inside an enclave" if instruction.code in ILLEGAL_IN_KERNEL else None
 
 
 def scan(kernel: Path) -> list[str]:

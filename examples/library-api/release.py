@@ -38,8 +38,8 @@ def release(appdir: Path, key: Path, settings: Config, package: Path) -> dict[st
         "mrsigner": report.mrsigner,
         "product_id": report.product_id,
         "security_version": report.security_version,
-        "epc_pages": facts.epc_pages,
-        "system_calls": {"bound": facts.bindings.bound, "trapped": facts.bindings.trapped},
+        "epc_pages": facts.enclave.epc_pages,
+        "system_calls": {"bound": facts.code.bound, "trapped": facts.code.trapped},
         "files": {
             file.path.decode(errors="backslashreplace"): file.size
             for region in costs.regions

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mystikos.measurement import Measurement
     from mystikos.rootfs import RootFs
 
-__all__ = ["Costs", "FileCost", "RegionCost", "account"]
+__all__ = ["Costs", "FileCost", "RegionCost", "account", "file_costs"]
 
 _RECORD = 64
 _MEASURED_PAGE = _RECORD + 16 * (_RECORD + 256)
@@ -83,7 +83,7 @@ def _region(region: Region, rootfs: RootFs) -> RegionCost:
         pages=region.pages,
         measured=_content_size(region),
         hashed=region.pages * (_MEASURED_PAGE if region.measured else _RECORD),
-        files=_files(rootfs) if region.kind is Kind.ROOTFS else (),
+        files=file_costs(rootfs) if region.kind is Kind.ROOTFS else (),
     )
 
 
@@ -93,7 +93,8 @@ def _content_size(region: Region) -> int:
     return PAGE if isinstance(region.source, Tcs) else 0
 
 
-def _files(rootfs: RootFs) -> tuple[FileCost, ...]:
+def file_costs(rootfs: RootFs) -> tuple[FileCost, ...]:
+    """What each entry of a root file system adds, in the order of the image."""
     files, last = [], 0
     for entry, start, end in rootfs.extents():
         files.append(_file(entry.path, entry.size, start, end))

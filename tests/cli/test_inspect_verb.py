@@ -11,14 +11,18 @@ from tests.support.machine_code import elf
 
 from mystikos import inspection
 from mystikos.cli import main
+from mystikos.inspection import calls
 
 GETPID = b"\xb8\x27\0\0\0\x0f\x05\xc3"
 TIGHT = b"\xff\xd0\x0f\x05\xc3"
+CPUID = b"\x0f\xa2\xc3"
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    packages.appdir(tmp_path / "appdir", {"lib/getpid": elf(GETPID + TIGHT), "lib/quiet": elf(b"\xc3")})
+    files = {"lib/getpid": elf(GETPID + TIGHT), "lib/quiet": elf(b"\xc3"), "lib/cpuid": elf(CPUID)}
+    packages.appdir(tmp_path / "appdir", files)
+    (tmp_path / "appdir/link").symlink_to("lib/quiet")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -28,9 +32,20 @@ def test_a_directory_tells_what_is_bound_and_what_traps(
 ) -> None:
     assert main(["inspect", "appdir"]) == 0
     out = capsys.readouterr().out
-    assert "lib/getpid           1        1" in out
+    assert "4 files, 3 directories, 1 symbolic link; " in out
+    assert "lib/getpid      1        1" in out
     assert "1 the instructions around it cannot be moved" in out
-    assert "1 more ELF file has no system calls." in out
+    assert "2 more ELF files have none." in out
+
+
+def test_illegal_instructions_are_counted_and_explained(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", "appdir"]) == 0
+    out = capsys.readouterr().out
+    assert "lib/cpuid  1 cpuid\n" in out
+    assert "cpuid: done by the kernel, at the cost of an exception" in out
+    assert "0x1000" not in out
 
 
 def test_sites_are_listed_with_their_instructions(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,32 +53,63 @@ def test_sites_are_listed_with_their_instructions(home: Path, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "0x1005  mov eax, 0x27; syscall" in out
     assert "0x100a  traps: the instructions around it cannot be moved" in out
+    assert "0x1000  cpuid        0fa2" in out
 
 
-def test_a_package_tells_its_identity_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_listed_with_their_digests(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "appdir"]) == 0
+    assert "(--files lists them)" in capsys.readouterr().out
+
+    assert main(["inspect", "appdir", "--files"]) == 0
+    out = capsys.readouterr().out
+    (app,) = [line for line in out.splitlines() if line.endswith("  bin/app")]
+    assert app.startswith("0755  file")
+    assert len(app.split()[4]) == 64
+    assert "link → lib/quiet" in out
+
+
+def test_a_package_tells_its_identity_first_and_all_the_rest(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     package = packages.make(home / "made")
-    for verb in ("inspect", "dump", "dump-sgx"):
-        assert main([verb, str(package)]) == 0
-        out = capsys.readouterr().out
-        assert out.startswith("Application       /bin/app\nMRENCLAVE  ")
-        assert "thread control structures      2      2  yes" in out
+    assert main(["inspect", str(package)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Application       /bin/app\nMRENCLAVE  ")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["ProductID", "7", "given"] in lines
+    assert ["MemorySize", "2097152", "(2m)", "given"] in lines
+    assert ["threads", "30", "120", "KiB"] in [line[:4] for line in lines]
+    assert ["thread", "control", "structures"] in [line[:3] for line in lines]
+    assert ["kernel", "5296", "installed", "here"] in [line[:4] for line in lines]
+    assert any(line[:1] == [".mystrootfs"] for line in lines)
 
 
-def test_json_is_for_programs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_everything_for_programs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "appdir", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["bound"], facts["trapped"]) == (1, 2)
-    assert all(file["sites"] == [] for file in facts["files"])
-
-    assert main(["inspect", "appdir", "--json", "--sites"]) == 0
-    files = {file["path"]: file for file in json.loads(capsys.readouterr().out)["files"]}
+    assert (facts["code"]["bound"], facts["code"]["trapped"]) == (1, 2)
+    files = {file["path"]: file for file in facts["code"]["files"]}
     assert [site["bound"] for site in files["lib/getpid"]["sites"]] == [True, False]
+    assert [site["name"] for site in files["lib/cpuid"]["illegal_sites"]] == ["cpuid"]
+    assert {file["path"] for file in facts["rootfs"]["files"]} >= {"bin/app", ".", "link"}
+
+
+def test_the_same_package_gives_the_same_output_under_another_name(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = packages.make(home / "made")
+    (home / "copy").write_bytes(package.read_bytes())
+    outputs = set()
+    for path in (package, home / "copy"):
+        assert main(["inspect", str(path), "--json"]) == 0
+        outputs.add(capsys.readouterr().out)
+    assert len(outputs) == 1
 
 
 def test_a_directory_without_programs_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "empty").mkdir()
     assert main(["inspect", "empty"]) == 0
-    assert capsys.readouterr().out == "There are no ELF files.\n"
+    assert "There are no ELF files.\n" in capsys.readouterr().out
 
 
 def test_the_system_calls_of_the_kernel_are_listed(
@@ -71,7 +117,8 @@ def test_the_system_calls_of_the_kernel_are_listed(
 ) -> None:
     table = home / "syscalls.json"
     table.write_text('[{"number": 39, "name": "getpid", "support": "full", "note": ""}]')
-    monkeypatch.setattr(inspection.syscalls, "__defaults__", (table,))
+    monkeypatch.setattr(calls.syscalls, "__defaults__", (table,))
+    assert inspection.syscalls is calls.syscalls
     assert main(["inspect", "--syscalls"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == "    39  getpid  full"
 

@@ -28,7 +28,17 @@ from mystikos.binding.table import FileRecord, Site
 if TYPE_CHECKING:
     from mystikos.rootfs import Entry, RootFs
 
-__all__ = ["Bindings", "FileBinding", "Reason", "Site", "Trap", "bind", "bind_file"]
+__all__ = [
+    "Bindings",
+    "FileBinding",
+    "Reason",
+    "Site",
+    "Trap",
+    "bind",
+    "bind_entry",
+    "bind_file",
+    "elf_files",
+]
 
 _LOG = logging.getLogger(__name__)
 _ELF_HEADER_SIZE = 64
@@ -60,7 +70,7 @@ class Bindings:
 
 def bind(rootfs: RootFs) -> Bindings:
     """Find and choose the sites of every ELF file; hard links of a file share one record."""
-    files = tuple(_bind_entry(entry) for entry in _elf_files(rootfs))
+    files = tuple(bind_entry(entry) for entry in elf_files(rootfs))
     counts = sum(len(file.sites) for file in files), sum(len(file.traps) for file in files)
     _LOG.info("system calls: %d bound, %d trap, in %d ELF files", *counts, len(files))
     return Bindings(files)
@@ -76,7 +86,8 @@ def bind_file(data: bytes) -> tuple[tuple[Site, ...], tuple[Trap, ...]]:
     return search(image)
 
 
-def _elf_files(rootfs: RootFs) -> Iterator[Entry]:
+def elf_files(rootfs: RootFs) -> Iterator[Entry]:
+    """The entries to be searched; of the hard links of one file, the first."""
     seen: set[int] = set()
     for entry in rootfs.entries:
         if entry.mode & 0o170000 != 0o100000 or entry.size < _ELF_HEADER_SIZE or entry.data_offset in seen:
@@ -86,7 +97,8 @@ def _elf_files(rootfs: RootFs) -> Iterator[Entry]:
             yield entry
 
 
-def _bind_entry(entry: Entry) -> FileBinding:
+def bind_entry(entry: Entry) -> FileBinding:
+    """What was found in one of ``elf_files``."""
     try:
         sites, traps = bind_file(entry.read(0, entry.size))
     except MalformedElf as finding:

@@ -15,6 +15,7 @@ Block(start=24, end=64, named=False, landing_pads=False)
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -76,6 +77,27 @@ class Functions:
         if last + 1 < len(self.starts):
             end = min(end, int(self.starts[last + 1]))
         return Block(start, end, False, False) if start <= address < end else None
+
+    def blocks(self, areas: Iterable[tuple[int, int]]) -> Iterator[Block]:
+        """All of the areas, in ascending pieces, each byte once: the functions, and the gaps between them."""
+        position = 0
+        for low, high in sorted(areas):
+            position = max(position, low)  # areas of a hostile file may overlap
+            first, last = np.searchsorted(self.starts, [position, max(position, high)])
+            for start, end, pads in zip(
+                self.starts[first:last].tolist(),
+                self.ends[first:last].tolist(),
+                self.landing_pads[first:last].tolist(),
+                strict=True,
+            ):
+                if position < start:
+                    yield Block(position, start, False, False)
+                if position < end:  # a function inside of another one is a part of it
+                    yield Block(max(position, start), min(end, high), True, pads)
+                    position = min(end, high)
+            if position < high:
+                yield Block(position, high, False, False)
+                position = high
 
     def starts_within(self, low: int, high: int) -> Addresses:
         """The starts of listed functions in [low, high)."""

@@ -53,6 +53,7 @@ VERBS: dict[str, Entry] = {
     "attach": Entry("attach", "make the package when the signature has come back", _MAKE),
     "verify": Entry("verify", "tell whether a package is what it says it is", _JUDGE),
     "inspect": Entry("inspect", "tell what a package or an application directory is made of", _JUDGE),
+    "dump-sgx": Entry("dump_sgx", "print identity and config of a package, as the original does", _JUDGE),
     "diff": Entry("diff", "tell why two packages measure differently", _JUDGE),
     "extract": Entry("extract", "write the parts of a package as files", _JUDGE),
     "doctor": Entry("doctor", "tell where packages can run on this machine, and what is missing", _RUN),
@@ -70,8 +71,7 @@ VERBS: dict[str, Entry] = {
 ALIASES: dict[str, str] = {
     "package": "package-sgx",
     "sign": "sign-sgx",
-    "dump": "inspect",
-    "dump-sgx": "inspect",
+    "dump": "dump-sgx",
     "exec": "exec-sgx",
 }
 

@@ -6,7 +6,6 @@ rights or content differ. Both packages are read up to there, and no further.
 
 from __future__ import annotations
 
-from mystikos import _abi
 from mystikos.diffing.content import first_difference
 from mystikos.diffing.findings import FirstPage, LayoutChange, Pages
 from mystikos.errors import RootFsError
@@ -130,12 +129,5 @@ def _place(region: Region) -> tuple[int, int, int]:
 def _pages(regions: tuple[Region, ...] | list[Region]) -> Pages | None:
     if not regions:
         return None
-    rights = ", ".join(dict.fromkeys(_rights(region.secinfo) for region in regions))
+    rights = ", ".join(dict.fromkeys(region.rights for region in regions))
     return Pages(len(regions), sum(region.pages for region in regions), regions[0].offset, rights)
-
-
-def _rights(secinfo: int) -> str:
-    if secinfo == _abi.SECINFO_TCS:
-        return "TCS"
-    bits = ((_abi.SECINFO_R, "R"), (_abi.SECINFO_W, "W"), (_abi.SECINFO_X, "X"))
-    return "".join(letter for bit, letter in bits if secinfo & bit)

@@ -198,6 +198,14 @@ class Region:
         """The first offset after the region."""
         return self.offset + self.size
 
+    @property
+    def rights(self) -> str:
+        """What the pages allow, as letters; TCS pages have no rights, but a type of their own."""
+        if self.secinfo == _abi.SECINFO_TCS:
+            return "TCS"
+        bits = ((_abi.SECINFO_R, "R"), (_abi.SECINFO_W, "W"), (_abi.SECINFO_X, "X"))
+        return "".join(letter for bit, letter in bits if self.secinfo & bit)
+
 
 @dataclass(frozen=True)
 class Enclave:
