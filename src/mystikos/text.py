@@ -13,8 +13,6 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-__all__ = ["display", "plain", "size", "to_json"]
-
 
 def display(name: bytes | str | PurePath) -> str:
     """A file name (or a line) to print: bytes that are not UTF-8 and control characters as escapes.

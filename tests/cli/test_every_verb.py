@@ -141,6 +141,7 @@ JSON_LINES = {
     "attach": "attach appdir config.json request.json --signature raw.sig --pubkey public.pem -o again",
     "verify": "verify app",
     "inspect": "inspect app",
+    "dump-sgx": "dump-sgx app",
     "diff": "diff app app",
     "extract": "extract app -o parts",
     "doctor": "doctor",
@@ -227,7 +228,8 @@ WORDS = [
     *("", "-", "--", "-1", "0", "7", "70000", "1e9", "40q", "64m", "x=y", "=", "a:b", "json", "\x1b[31m"),
     *("rootfs", "config", "always", "message", "2026-01-01", "yes\nno", "é", "\udcff", "sgx", "bash"),
 ]  # fmt: skip
-LINES = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=5)), max_size=9)
+_ARGUMENT = st.characters(exclude_characters="\0", exclude_categories=["Cs"])  # what execve(2) passes
+LINES = st.lists(st.one_of(st.sampled_from(WORDS), st.text(_ARGUMENT, max_size=5)), max_size=9)
 
 
 @rounds(200, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -80,7 +80,7 @@ def test_a_package_tells_its_identity_first_and_all_the_rest(
     assert ["MemorySize", "2097152", "(2m)", "given"] in lines
     assert ["threads", "30", "120", "KiB"] in [line[:4] for line in lines]
     assert ["thread", "control", "structures"] in [line[:3] for line in lines]
-    assert ["kernel", "5296", "installed", "here"] in [line[:4] for line in lines]
+    assert ["kernel", "another", "build"] in [[*line[:1], *line[2:4]] for line in lines]
     assert any(line[:1] == [".mystrootfs"] for line in lines)
 
 
