@@ -18,7 +18,7 @@ pub enum Choice {
     Enclave(Box<dyn Driver>),
 }
 
-/// Decides by `MYST_TARGET`, else by the machine and the package.
+/// Decides by `MYST_TARGET`, else by the machine and the package. `MYST_SIM_GARBAGE=1` is for tests of the kernel.
 pub fn choose(process: &Process, package: &Package<'_>) -> Result<Choice> {
     match process.variable(b"MYST_TARGET") {
         Some(b"linux") => {
@@ -33,7 +33,11 @@ pub fn choose(process: &Process, package: &Package<'_>) -> Result<Choice> {
             if !package.is_debug() {
                 say(format_args!("MYST_TARGET=sim: this release package runs in a simulated enclave, without any protection"));
             }
-            Ok(Choice::Enclave(Box::new(Software::default())))
+            let driver = match process.variable(b"MYST_SIM_GARBAGE") {
+                Some(b"1") => Software::hostile(),
+                _ => Software::default(),
+            };
+            Ok(Choice::Enclave(Box::new(driver)))
         }
         Some(b"sgx") => sgx(process),
         Some(other) => Err(fail!(

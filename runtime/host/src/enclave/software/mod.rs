@@ -150,9 +150,21 @@ unsafe impl Sync for Processor {}
 pub struct Software {
     epc: Option<OwnedFd>,
     building: Option<Box<Machine>>,
+    /// What pages are added with whose content is not measured, if not with zeros.
+    garbage: Option<&'static [u8; PAGE]>,
 }
 
+static GARBAGE: [u8; PAGE] = [0xcc; PAGE];
+
 impl Software {
+    /// A driver that does what a hostile host can: pages whose content is not measured begin with garbage.
+    pub fn hostile() -> Self {
+        Software {
+            garbage: Some(&GARBAGE),
+            ..Software::default()
+        }
+    }
+
     fn building(&mut self) -> Result<&mut Machine> {
         self.building
             .as_deref_mut()
@@ -189,6 +201,7 @@ impl Driver for Software {
         measured: bool,
         content: Content<'_>,
     ) -> Result<()> {
+        let unmeasured = self.garbage.filter(|_| !measured);
         let enclave = &mut self.building()?.enclave;
         let failed = |leaf: &str, at: u64, fault| fail!("{leaf} of {at:#x}: {}", Shown(fault));
         let bytes = match content {
@@ -201,7 +214,7 @@ impl Driver for Software {
             .take(content.page_count() as usize)
         {
             enclave
-                .eadd(at, secinfo, pages.next())
+                .eadd(at, secinfo, pages.next().or(unmeasured))
                 .map_err(|fault| failed("EADD", at, fault))?;
             for chunk in (at..at + PAGE_SIZE).step_by(256).filter(|_| measured) {
                 enclave
