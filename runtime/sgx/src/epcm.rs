@@ -197,3 +197,45 @@ fn place(offset: u64) -> (u64, usize) {
     let page = offset / PAGE_SIZE;
     (page / CHUNK as u64, (page % CHUNK as u64) as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mystikos_abi::sgx::{SECINFO_R, SECINFO_REG, SECINFO_TCS};
+
+    use super::{Entry, Epcm};
+    use crate::random::Numbers;
+
+    #[test]
+    fn entries_stand_where_they_were_put_however_far_apart_and_in_any_order() {
+        let mut numbers = Numbers::new(1);
+        let mut epcm = Epcm::default();
+        let mut expected = BTreeMap::new();
+        for _ in 0..3_000 {
+            let bits = numbers.below(44);
+            let offset = numbers.below(1 << (12 + bits)) & !0xfff;
+            let entry = Entry::new(SECINFO_REG | numbers.below(8));
+            epcm.insert(offset, entry);
+            expected.insert(offset, entry);
+            let other = numbers.below(1 << 34) & !0xfff;
+            let known = expected.get(&other).copied().unwrap_or(Entry::ABSENT);
+            assert_eq!(epcm.get(other), known);
+        }
+        for (offset, entry) in expected {
+            assert_eq!(epcm.get(offset), entry, "{offset:#x}");
+            assert_eq!(epcm.get(offset + 0xfff), entry);
+        }
+    }
+
+    #[test]
+    fn an_update_makes_no_entry_elsewhere() {
+        let mut epcm = Epcm::default();
+        epcm.insert(0x1000, Entry::new(SECINFO_REG));
+        epcm.update(1 << 40, Entry::new(SECINFO_TCS));
+        assert_eq!(epcm.get(1 << 40), Entry::ABSENT);
+        epcm.update(0x1000, Entry::new(SECINFO_REG | SECINFO_R));
+        assert_eq!(epcm.get(0x1000).flags(), SECINFO_REG | SECINFO_R);
+        assert_eq!(epcm.get(0x2000), Entry::ABSENT);
+    }
+}
