@@ -183,7 +183,7 @@ impl Driver for Software {
         };
         let pages = (alias.end - first).div_ceil(PAGE_SIZE) as usize;
         let enclave = Enclave::ecreate(traps::processor(), secs, alias)
-            .map_err(|fault| fail!("ECREATE: {}", Shown(fault)))?;
+            .map_err(|fault| fail!("ECREATE: {}", fault))?;
         self.epc = Some(epc);
         self.building = Some(Box::new(Machine {
             enclave,
@@ -203,7 +203,7 @@ impl Driver for Software {
     ) -> Result<()> {
         let unmeasured = self.garbage.filter(|_| !measured);
         let enclave = &mut self.building()?.enclave;
-        let failed = |leaf: &str, at: u64, fault| fail!("{leaf} of {at:#x}: {}", Shown(fault));
+        let failed = |leaf: &str, at: u64, fault| fail!("{leaf} of {at:#x}: {}", fault);
         let bytes = match content {
             Content::Zeros(_) => &[][..],
             Content::Pages(bytes) => bytes,
@@ -235,7 +235,7 @@ impl Driver for Software {
                 let (name, code) = (status.name(), status.code());
                 return Err(fail!("{why}; EINIT fails with {name} ({code})"));
             }
-            Err(Failure::Fault(fault)) => return Err(fail!("EINIT: {}", Shown(fault))),
+            Err(Failure::Fault(fault)) => return Err(fail!("EINIT: {}", fault)),
         }
         mystikos_sgx::prepare_keys();
         if let Some(machine) = self.building.take() {
@@ -324,17 +324,4 @@ fn epc(size: u64) -> Result<(OwnedFd, u64)> {
     };
     let address = mapped.map_err(|e| refused(what, e))? as u64;
     Ok((file, address))
-}
-
-/// A fault, for people.
-struct Shown(Fault);
-
-impl core::fmt::Display for Shown {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.0 {
-            Fault::Ud => write!(f, "#UD"),
-            Fault::Gp => write!(f, "#GP(0)"),
-            Fault::Pf { address, code } => write!(f, "#PF({code:#x}) at {address:#x}"),
-        }
-    }
 }
