@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use lock_api::{Mutex, MutexGuard};
 use mystikos_abi::sgx::{SecInfo, Secs};
 use mystikos_abi::PAGE_SIZE;
-use mystikos_sgx::{Enclave, Epc, Failure, Fault, LogicalProcessor, Rights};
+use mystikos_sgx::{Enclave, Epc, Failure, LogicalProcessor, Rights};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::mm::{mmap, MapFlags, ProtFlags};
@@ -183,7 +183,7 @@ impl Driver for Software {
         };
         let pages = (alias.end - first).div_ceil(PAGE_SIZE) as usize;
         let enclave = Enclave::ecreate(traps::processor(), secs, alias)
-            .map_err(|fault| fail!("ECREATE: {}", fault))?;
+            .map_err(|fault| fail!("ECREATE: {fault}"))?;
         self.epc = Some(epc);
         self.building = Some(Box::new(Machine {
             enclave,
@@ -203,7 +203,7 @@ impl Driver for Software {
     ) -> Result<()> {
         let unmeasured = self.garbage.filter(|_| !measured);
         let enclave = &mut self.building()?.enclave;
-        let failed = |leaf: &str, at: u64, fault| fail!("{leaf} of {at:#x}: {}", fault);
+        let failed = |leaf: &str, at: u64, fault| fail!("{leaf} of {at:#x}: {fault}");
         let bytes = match content {
             Content::Zeros(_) => &[][..],
             Content::Pages(bytes) => bytes,
@@ -235,7 +235,7 @@ impl Driver for Software {
                 let (name, code) = (status.name(), status.code());
                 return Err(fail!("{why}; EINIT fails with {name} ({code})"));
             }
-            Err(Failure::Fault(fault)) => return Err(fail!("EINIT: {}", fault)),
+            Err(Failure::Fault(fault)) => return Err(fail!("EINIT: {fault}")),
         }
         mystikos_sgx::prepare_keys();
         if let Some(machine) = self.building.take() {
