@@ -7,6 +7,9 @@
 //! A thread outside notes the interrupt in its host area, where the kernel looks after a host call. That leaves the way
 //! from the last look to ERESUME, some instructions of the launcher and of the vDSO, which cannot be told apart from outside:
 //! there the thread goes on by single steps (TF), up to the AEP or off that way.
+//!
+//! There are as many SSA frames as NSSA says, and each asynchronous exit uses one up to its ERESUME. So an interrupt that finds the
+//! thread in the exception entry itself is only noted: the entry is made once more before the thread is resumed.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -28,6 +31,8 @@ pub struct Local {
     resuming: AtomicBool,
     /// By single steps.
     stepping: AtomicBool,
+    /// In the kernel's exception entry, with a frame that waits to be resumed.
+    handling: AtomicBool,
     /// The software driver's part.
     pub processor: super::software::Processor,
 }
@@ -38,10 +43,17 @@ impl Local {
         self.tcs.store(tcs, Ordering::Relaxed);
     }
 
+    /// Left by an exception: the exception entry comes next.
+    pub fn handle(&self) {
+        self.handling.store(true, Ordering::SeqCst);
+    }
+
     /// On the way to ERESUME from now on. True when an interrupt came before that, so that the kernel is entered instead.
     pub fn must_enter(&self, interrupted: &AtomicBool) -> bool {
         self.resuming.store(true, Ordering::SeqCst);
-        interrupted.swap(false, Ordering::SeqCst)
+        let enter = interrupted.swap(false, Ordering::SeqCst);
+        self.handling.store(enter, Ordering::SeqCst);
+        enter
     }
 
     /// Back from the enclave.
@@ -56,13 +68,22 @@ impl Local {
         let code = unsafe { (registers.rip as *const [u8; 3]).read() };
         code == ENCLU && registers.rbx == self.tcs.load(Ordering::Relaxed)
     }
+
+    /// At the AEP, about to resume: has the kernel look first.
+    fn look_first(&self, local: &signals::Local, registers: &mut Registers) {
+        if self.handling.swap(true, Ordering::SeqCst) {
+            threads::interrupted_outside(local);
+        } else {
+            registers.rax = u64::from(leaf::EENTER);
+        }
+    }
 }
 
 /// Handles an interrupt whose signal frame shows a thread outside or at the AEP.
 pub fn interrupt(local: &signals::Local, registers: &mut Registers) {
     let own = &local.enclave;
     if own.at_enclu(registers) && registers.rax == u64::from(leaf::ERESUME) {
-        registers.rax = u64::from(leaf::EENTER);
+        own.look_first(local, registers);
     } else if own.resuming.load(Ordering::SeqCst) {
         own.stepping.store(true, Ordering::SeqCst);
         registers.rflags |= TF;
@@ -82,7 +103,7 @@ pub fn step(local: &signals::Local, registers: &mut Registers) -> bool {
         own.stepping.store(false, Ordering::SeqCst);
         registers.rflags &= !TF;
         if arrived && registers.rax == u64::from(leaf::ERESUME) {
-            registers.rax = u64::from(leaf::EENTER);
+            own.look_first(local, registers);
         } else {
             threads::interrupted_outside(local);
         }

@@ -79,6 +79,7 @@ impl Target for Enclave {
                     if !is_reported(run.exception_vector) && unreported.again() {
                         end_unreported(&run);
                     }
+                    resuming.handle();
                     rdi = u64::from(run.exception_vector);
                     leaf::EENTER
                 }
