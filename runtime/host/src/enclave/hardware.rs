@@ -107,6 +107,16 @@ impl Hardware {
         }
     }
 
+    /// The same, repeated while the driver is busy or a signal interrupts it.
+    fn persist<T>(&self, request: u32, argument: &mut T) -> core::result::Result<(), u32> {
+        loop {
+            match self.ioctl(request, argument) {
+                Err(error) if is_passing(error) => rustix::thread::sched_yield(),
+                other => return other,
+            }
+        }
+    }
+
     /// One request, repeated until all its pages are added: signals and a busy EPC end it early.
     fn add_run(&mut self, mut request: AddPages) -> Result<()> {
         while request.length > 0 {
@@ -118,15 +128,17 @@ impl Hardware {
             request.length -= done;
             match outcome {
                 Ok(()) => {}
-                Err(errno::EINTR) => {}
-                Err(errno::EAGAIN | errno::EBUSY) => {
-                    rustix::thread::sched_yield();
-                }
+                Err(error) if is_passing(error) => rustix::thread::sched_yield(),
                 Err(error) => return Err(cannot_add(error, request.offset)),
             }
         }
         Ok(())
     }
+}
+
+/// A request that fails so is made again: a signal came, or the driver serves another thread or pages something out.
+fn is_passing(error: u32) -> bool {
+    matches!(error, errno::EINTR | errno::EAGAIN | errno::EBUSY)
 }
 
 fn cannot_open(error: Errno) -> crate::Failure {
@@ -180,7 +192,7 @@ impl Driver for Hardware {
         self.base = memory.base;
         let mut page = AlignedSecs(*secs);
         let mut create = &raw mut page as u64;
-        self.ioctl(SGX_IOC_ENCLAVE_CREATE, &mut create)
+        self.persist(SGX_IOC_ENCLAVE_CREATE, &mut create)
             .map_err(|error| cannot_create(error, secs))
     }
 
@@ -220,15 +232,10 @@ impl Driver for Hardware {
 
     fn initialise(&mut self, package: &Package<'_>, memory: Memory) -> Result<()> {
         let mut init = package.sigstruct.as_ptr() as u64;
-        loop {
-            match self.ioctl(SGX_IOC_ENCLAVE_INIT, &mut init) {
-                Ok(()) => return Ok(()),
-                Err(errno::EINTR | errno::EAGAIN | errno::EBUSY) => {
-                    rustix::thread::sched_yield();
-                }
-                Err(errno::EPERM) => return Err(refused(package, memory)),
-                Err(error) => return Err(cannot_initialise(error)),
-            }
+        match self.persist(SGX_IOC_ENCLAVE_INIT, &mut init) {
+            Ok(()) => Ok(()),
+            Err(errno::EPERM) => Err(refused(package, memory)),
+            Err(error) => Err(cannot_initialise(error)),
         }
     }
 
