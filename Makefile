@@ -13,7 +13,7 @@ JOBS ?= $(shell nproc)
 # How many times as many examples as `make test` the property tests try in `make fuzz`.
 FUZZ_FACTOR ?= 100
 
-.PHONY: all demo test lint test-rust test-python soak bench fuzz build clean setup-build setup-test docs site abi
+.PHONY: all demo test lint test-rust test-python test-device soak bench fuzz build clean setup-build setup-test docs site abi
 
 all: build
 
@@ -34,8 +34,12 @@ lint: setup-test $(VENV)/.ready
 test-rust: setup-test
 	cd runtime && cargo test --locked
 
-test-python: setup-test build
+test-python: setup-test build test-device
 	$(BIN)/pytest -n $(JOBS)
+
+# /dev/sgx_enclave for machines without (runtime/testdevice), as cargo test builds it as well; no package contains it.
+test-device: setup-test
+	cd runtime && cargo build --locked --quiet -p mystikos-testdevice
 
 # Full-size runs that take minutes: a 2 GiB directory in less than 200 MiB of memory.
 soak: build setup-test

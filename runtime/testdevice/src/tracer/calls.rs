@@ -279,6 +279,9 @@ impl Tracer {
             json!({ "name": uapi::name(request), "pages": pages }),
             &result,
         );
+        if request == request::INIT && result.is_ok() {
+            self.note_identity(id);
+        }
         self.note_overlapping(id)?;
 
         self.call_is_skipped(tid, regs)?;
@@ -297,6 +300,19 @@ impl Tracer {
         }
         let value = result.map_or_else(|refusal| -i64::from(refusal.errno), |()| 0);
         self.end_call(tid, regs, value)
+    }
+
+    fn note_identity(&mut self, id: FileId) {
+        let Some(enclave) = &self.files[id].encl.enclave else {
+            return;
+        };
+        let hex =
+            |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let secs = enclave.secs();
+        self.journal.note(|| {
+            json!({ "event": "initialised", "mrenclave": hex(&secs.mrenclave), "mrsigner": hex(&secs.mrsigner),
+                "base": secs.baseaddr, "size": secs.size })
+        });
     }
 
     /// Threads that have entered a system call meanwhile find the driver busy, as they would have.
