@@ -23,9 +23,11 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def applet(root: Path, *arguments: str, stdin: bytes = b"") -> Outcome:
+def applet(
+    root: Path, *arguments: str, stdin: bytes = b"", verb: tuple[str, ...] = ("exec-linux",)
+) -> Outcome:
     """Run a busybox applet of the directory."""
-    command = ("-m", "mystikos", "exec-linux", str(root), "/bin/busybox", *arguments)
+    command = ("-m", "mystikos", *verb, str(root), "/bin/busybox", *arguments)
     return run(sys.executable, *command, env={"PYTHONPATH": ":".join(sys.path)}, stdin=stdin)
 
 
@@ -71,6 +73,25 @@ def test_what_programs_read_has_the_form_they_expect(busybox: Path, path: str, p
     told = applet(busybox, "cat", path)
     assert (told.status, told.err) == (0, b"")
     assert re.fullmatch(pattern, told.out.decode()), told.out.decode()
+
+
+@pytest.mark.parametrize("verb", [("exec-linux",), ("exec-sgx", "--target", "sim")], ids=" ".join)
+def test_the_processor_is_described_as_linux_does_it(busybox: Path, verb: tuple[str, ...]) -> None:
+    native = cpuinfo(Path("/proc/cpuinfo").read_text())
+    told = cpuinfo(applet(busybox, "cat", "/proc/cpuinfo", verb=verb).out.decode())
+    for name in ("vendor_id", "cpu family", "model", "model name", "stepping", "clflush size"):
+        assert told[name] == native[name], name
+    here, there = (set(facts["flags"].split()) for facts in (told, native))
+    assert {"fpu", "sse2", "syscall", "lm", "fsgsbase"} <= here
+    known = {"ssse3", "sse4_2", "aes", "avx", "avx2", "fma", "bmi2", "popcnt", "avx512f", "rdseed"}
+    assert here & known == there & known
+    assert here.isdisjoint({"hypervisor", "monitor", "vmx", "amx_tile", "pku", "umip"})
+
+
+def cpuinfo(text: str) -> dict[str, str]:
+    """The first CPU's facts by name."""
+    lines = text.split("\n\n")[0].splitlines()
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def test_links_lead_to_what_they_name(busybox: Path) -> None:

@@ -9,8 +9,8 @@ use zerocopy::FromBytes;
 use crate::untrusted::Outside;
 use crate::{enclave, memory};
 
-/// Most CPUs that Linux can be built for (NR_CPUS).
-const CPUS_MAX: u32 = 8192;
+/// CPUs that a `cpu_set_t` has room for: programs and the kernel size lists by their number.
+const CPUS_MAX: u32 = 1024;
 /// Bytes that a processor can address.
 const MEMORY_MAX: u64 = 1 << 52;
 
@@ -134,7 +134,7 @@ mod tests {
         };
         assert_eq!(counts(0, 5), (1, 5));
         assert_eq!(counts(2, u64::MAX), (2, 1 << 52));
-        assert_eq!(counts(u32::MAX, 0), (8192, 0));
+        assert_eq!(counts(u32::MAX, 0), (1024, 0));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Which feature bits of CPUID programs are shown, and what each of them needs (SDM volume 2A, CPUID; AMD APM volume 3,
-//! appendix E).
+//! Which feature bits of CPUID programs are shown, what each of them needs, and what Linux calls it in /proc/cpuinfo (SDM
+//! volume 2A, CPUID; AMD APM volume 3, appendix E).
 //!
 //! Bits that are not listed are zero: what only an operating system can use, what is illegal in an enclave (MONITOR,
 //! hypervisor and virtual machine bits), what XFRM of a package never has (PKU, CET, AMX, MPX, APX), and whatever comes
@@ -18,7 +18,25 @@ pub enum Register {
     D,
 }
 
-/// The feature bits of one register.
+/// What makes a feature bit be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: this kernel uses it itself, or x86-64 is not without it.
+    Nothing,
+    /// The host says so. A wrong claim ends in #UD, a missing one in slower code.
+    Claim,
+    /// The same, and AVX state.
+    Avx,
+    /// The same, and AVX-512 state.
+    Avx512,
+}
+
+use Needs::{Avx, Avx512, Claim, Nothing};
+
+/// A feature: its bit, its name in /proc/cpuinfo (empty where Linux lists it elsewhere or not at all), what it needs.
+pub type Feature = (u32, &'static str, Needs);
+
+/// The features of one register.
 pub struct Shown {
     /// Leaf.
     pub leaf: u32,
@@ -26,24 +44,17 @@ pub struct Shown {
     pub subleaf: u32,
     /// Register.
     pub register: Register,
-    /// There on every processor that this kernel runs on: it uses them itself, or x86-64 is not without them.
-    pub always: u32,
-    /// As the host says: a wrong claim ends in #UD, a missing one in slower code.
-    pub plain: u32,
-    /// As the host says, if there is AVX state.
-    pub avx: u32,
-    /// As the host says, if there is AVX-512 state.
-    pub avx512: u32,
+    /// Its features.
+    pub features: &'static [Feature],
 }
 
-const fn bits(numbers: &[u32]) -> u32 {
-    let mut mask = 0;
-    let mut i = 0;
-    while i < numbers.len() {
-        mask |= 1 << numbers[i];
-        i += 1;
+const fn shown(leaf: u32, subleaf: u32, register: Register, features: &'static [Feature]) -> Shown {
+    Shown {
+        leaf,
+        subleaf,
+        register,
+        features,
     }
-    mask
 }
 
 /// CPUID.1:ECX.AVX.
@@ -60,142 +71,221 @@ const AVX_STATE: u64 = 0x6;
 /// XCR0: SSE, AVX and the three parts of AVX-512.
 const AVX512_STATE: u64 = 0xe6;
 
-/// All feature bits that are shown.
+/// All feature bits that are shown, in the order of /proc/cpuinfo.
 pub const SHOWN: &[Shown] = &[
-    Shown {
-        leaf: 1,
-        subleaf: 0,
-        register: Register::C,
-        // XSAVE, OSXSAVE, RDRAND.
-        always: bits(&[26, 27, 30]),
-        // SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES.
-        plain: bits(&[0, 1, 9, 13, 19, 20, 22, 23, 25]),
-        // FMA, AVX, F16C.
-        avx: bits(&[12, 28, 29]),
-        avx512: 0,
-    },
-    Shown {
-        leaf: 1,
-        subleaf: 0,
-        register: Register::D,
-        // FPU, TSC, CX8, CMOV, CLFSH, MMX, FXSR, SSE, SSE2.
-        always: bits(&[0, 4, 8, 15, 19, 23, 24, 25, 26]),
-        // VME, DE, PSE, MSR, PAE, MCE, APIC, MTRR, PGE, MCA, PAT, PSE-36, SS.
-        plain: bits(&[1, 2, 3, 5, 6, 7, 9, 12, 13, 14, 16, 17, 27]),
-        avx: 0,
-        avx512: 0,
-    },
-    Shown {
-        leaf: 7,
-        subleaf: 0,
-        register: Register::B,
-        // FSGSBASE.
-        always: bits(&[0]),
-        // BMI1, HLE, FDP_EXCPTN_ONLY, BMI2, ERMS, RTM, FCS and FDS deprecated, RDSEED, ADX, CLFLUSHOPT, CLWB, SHA.
-        plain: bits(&[3, 4, 6, 8, 9, 11, 13, 18, 19, 23, 24, 29]),
-        // AVX2.
-        avx: bits(&[5]),
-        // AVX512F, DQ, IFMA, PF, ER, CD, BW, VL.
-        avx512: bits(&[16, 17, 21, 26, 27, 28, 30, 31]),
-    },
-    Shown {
-        leaf: 7,
-        subleaf: 0,
-        register: Register::C,
-        always: 0,
-        // PREFETCHWT1, GFNI, RDPID, CLDEMOTE, MOVDIRI, MOVDIR64B.
-        plain: bits(&[0, 8, 22, 25, 27, 28]),
-        // VAES, VPCLMULQDQ.
-        avx: bits(&[9, 10]),
-        // AVX512_VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ.
-        avx512: bits(&[1, 6, 11, 12, 14]),
-    },
-    Shown {
-        leaf: 7,
-        subleaf: 0,
-        register: Register::D,
-        always: 0,
-        // FSRM, MD_CLEAR, RTM_ALWAYS_ABORT, SERIALIZE, TSXLDTRK.
-        plain: bits(&[4, 10, 11, 14, 16]),
-        avx: 0,
-        // AVX512_4VNNIW, 4FMAPS, VP2INTERSECT, FP16.
-        avx512: bits(&[2, 3, 8, 23]),
-    },
-    Shown {
-        leaf: 7,
-        subleaf: 1,
-        register: Register::A,
-        always: 0,
-        // RAO-INT, CMPCCXADD, FZRM, FSRS, FSRC.
-        plain: bits(&[3, 7, 10, 11, 12]),
-        // SHA512, SM3, SM4, AVX-VNNI, AVX-IFMA.
-        avx: bits(&[0, 1, 2, 4, 23]),
-        // AVX512_BF16.
-        avx512: bits(&[5]),
-    },
-    Shown {
-        leaf: 7,
-        subleaf: 1,
-        register: Register::D,
-        always: 0,
-        // PREFETCHI.
-        plain: bits(&[14]),
-        // AVX-VNNI-INT8, AVX-NE-CONVERT, AVX-VNNI-INT16.
-        avx: bits(&[4, 5, 10]),
-        avx512: 0,
-    },
-    Shown {
-        leaf: 0xd,
-        subleaf: 1,
-        register: Register::A,
-        always: 0,
-        // XSAVEOPT, XSAVEC, XGETBV with ECX = 1.
-        plain: bits(&[0, 1, 2]),
-        avx: 0,
-        avx512: 0,
-    },
-    Shown {
-        leaf: 0x8000_0001,
-        subleaf: 0,
-        register: Register::C,
-        always: 0,
-        // LAHF, CmpLegacy, LZCNT, SSE4A, MisAlignSse, PREFETCHW, TBM, TOPOEXT.
-        plain: bits(&[0, 1, 5, 6, 7, 8, 21, 22]),
-        // XOP, FMA4.
-        avx: bits(&[11, 16]),
-        avx512: 0,
-    },
-    Shown {
-        leaf: 0x8000_0001,
-        subleaf: 0,
-        register: Register::D,
-        // SYSCALL, LM.
-        always: bits(&[11, 29]),
-        // What AMD repeats of leaf 1; NX, MMXEXT, FFXSR, 1 GiB pages, RDTSCP.
-        plain: 0x0183_f3ff | bits(&[20, 22, 25, 26, 27]),
-        avx: 0,
-        avx512: 0,
-    },
-    Shown {
-        leaf: 0x8000_0007,
-        subleaf: 0,
-        register: Register::D,
-        always: 0,
-        // The counter runs at one speed.
-        plain: bits(&[8]),
-        avx: 0,
-        avx512: 0,
-    },
-    Shown {
-        leaf: 0x8000_0008,
-        subleaf: 0,
-        register: Register::B,
-        always: 0,
-        // CLZERO.
-        plain: bits(&[0]),
-        avx: 0,
-        avx512: 0,
-    },
+    shown(
+        1,
+        0,
+        Register::D,
+        &[
+            (0, "fpu", Nothing),
+            (1, "vme", Claim),
+            (2, "de", Claim),
+            (3, "pse", Claim),
+            (4, "tsc", Nothing),
+            (5, "msr", Claim),
+            (6, "pae", Claim),
+            (7, "mce", Claim),
+            (8, "cx8", Nothing),
+            (9, "apic", Claim),
+            (12, "mtrr", Claim),
+            (13, "pge", Claim),
+            (14, "mca", Claim),
+            (15, "cmov", Nothing),
+            (16, "pat", Claim),
+            (17, "pse36", Claim),
+            (19, "clflush", Nothing),
+            (23, "mmx", Nothing),
+            (24, "fxsr", Nothing),
+            (25, "sse", Nothing),
+            (26, "sse2", Nothing),
+            (27, "ss", Claim),
+        ],
+    ),
+    shown(
+        0x8000_0001,
+        0,
+        Register::D,
+        &[
+            // What AMD repeats of leaf 1.
+            (0, "", Claim),
+            (1, "", Claim),
+            (2, "", Claim),
+            (3, "", Claim),
+            (4, "", Claim),
+            (5, "", Claim),
+            (6, "", Claim),
+            (7, "", Claim),
+            (8, "", Claim),
+            (9, "", Claim),
+            (12, "", Claim),
+            (13, "", Claim),
+            (14, "", Claim),
+            (15, "", Claim),
+            (16, "", Claim),
+            (17, "", Claim),
+            (23, "", Claim),
+            (24, "", Claim),
+            (11, "syscall", Nothing),
+            (20, "nx", Claim),
+            (22, "mmxext", Claim),
+            (25, "fxsr_opt", Claim),
+            (26, "pdpe1gb", Claim),
+            (27, "rdtscp", Claim),
+            (29, "lm", Nothing),
+        ],
+    ),
+    shown(
+        1,
+        0,
+        Register::C,
+        &[
+            (0, "pni", Claim),
+            (1, "pclmulqdq", Claim),
+            (9, "ssse3", Claim),
+            (12, "fma", Avx),
+            (13, "cx16", Claim),
+            (19, "sse4_1", Claim),
+            (20, "sse4_2", Claim),
+            (22, "movbe", Claim),
+            (23, "popcnt", Claim),
+            (25, "aes", Claim),
+            (26, "xsave", Nothing),
+            (27, "", Nothing), // OSXSAVE
+            (28, "avx", Avx),
+            (29, "f16c", Avx),
+            (30, "rdrand", Nothing),
+        ],
+    ),
+    shown(
+        0x8000_0001,
+        0,
+        Register::C,
+        &[
+            (0, "lahf_lm", Claim),
+            (1, "cmp_legacy", Claim),
+            (5, "abm", Claim),
+            (6, "sse4a", Claim),
+            (7, "misalignsse", Claim),
+            (8, "3dnowprefetch", Claim),
+            (11, "xop", Avx),
+            (16, "fma4", Avx),
+            (21, "tbm", Claim),
+            (22, "topoext", Claim),
+        ],
+    ),
+    shown(
+        7,
+        0,
+        Register::B,
+        &[
+            (0, "fsgsbase", Nothing),
+            (3, "bmi1", Claim),
+            (4, "hle", Claim),
+            (5, "avx2", Avx),
+            (6, "", Claim), // FDP_EXCPTN_ONLY
+            (8, "bmi2", Claim),
+            (9, "erms", Claim),
+            (11, "rtm", Claim),
+            (13, "", Claim), // FCS and FDS deprecated
+            (16, "avx512f", Avx512),
+            (17, "avx512dq", Avx512),
+            (18, "rdseed", Claim),
+            (19, "adx", Claim),
+            (21, "avx512ifma", Avx512),
+            (23, "clflushopt", Claim),
+            (24, "clwb", Claim),
+            (26, "avx512pf", Avx512),
+            (27, "avx512er", Avx512),
+            (28, "avx512cd", Avx512),
+            (29, "sha_ni", Claim),
+            (30, "avx512bw", Avx512),
+            (31, "avx512vl", Avx512),
+        ],
+    ),
+    shown(
+        0xd,
+        1,
+        Register::A,
+        &[
+            (0, "xsaveopt", Claim),
+            (1, "xsavec", Claim),
+            (2, "xgetbv1", Claim),
+        ],
+    ),
+    shown(
+        7,
+        1,
+        Register::A,
+        &[
+            (0, "sha512", Avx),
+            (1, "sm3", Avx),
+            (2, "sm4", Avx),
+            (3, "", Claim), // RAO-INT
+            (4, "avx_vnni", Avx),
+            (5, "avx512_bf16", Avx512),
+            (7, "cmpccxadd", Claim),
+            (10, "fzrm", Claim),
+            (11, "fsrs", Claim),
+            (12, "fsrc", Claim),
+            (23, "avx_ifma", Avx),
+        ],
+    ),
+    shown(0x8000_0008, 0, Register::B, &[(0, "clzero", Claim)]),
+    shown(
+        7,
+        0,
+        Register::C,
+        &[
+            (0, "", Claim), // PREFETCHWT1
+            (1, "avx512vbmi", Avx512),
+            (6, "avx512_vbmi2", Avx512),
+            (8, "gfni", Claim),
+            (9, "vaes", Avx),
+            (10, "vpclmulqdq", Avx),
+            (11, "avx512_vnni", Avx512),
+            (12, "avx512_bitalg", Avx512),
+            (14, "avx512_vpopcntdq", Avx512),
+            (22, "rdpid", Claim),
+            (25, "cldemote", Claim),
+            (27, "movdiri", Claim),
+            (28, "movdir64b", Claim),
+        ],
+    ),
+    shown(
+        7,
+        0,
+        Register::D,
+        &[
+            (2, "avx512_4vnniw", Avx512),
+            (3, "avx512_4fmaps", Avx512),
+            (4, "fsrm", Claim),
+            (8, "avx512_vp2intersect", Avx512),
+            (10, "md_clear", Claim),
+            (11, "", Claim), // RTM_ALWAYS_ABORT
+            (14, "serialize", Claim),
+            (16, "tsxldtrk", Claim),
+            (23, "avx512_fp16", Avx512),
+        ],
+    ),
+    shown(
+        7,
+        1,
+        Register::D,
+        &[
+            (4, "", Avx),    // AVX-VNNI-INT8
+            (5, "", Avx),    // AVX-NE-CONVERT
+            (10, "", Avx),   // AVX-VNNI-INT16
+            (14, "", Claim), // PREFETCHI
+        ],
+    ),
+    // The counter runs at one speed.
+    shown(
+        0x8000_0007,
+        0,
+        Register::D,
+        &[(8, "constant_tsc nonstop_tsc", Claim)],
+    ),
 ];
 
 /// The extended state that programs may be told of.
@@ -217,15 +307,40 @@ impl State {
         }
     }
 
-    /// The bits of `told` that are shown.
+    /// The register as it is shown, given what the host says it is.
     pub fn show(self, told: u32, shown: &Shown) -> u32 {
-        let mut allowed = shown.plain;
-        if self.avx {
-            allowed |= shown.avx;
+        let is_shown = |bit: u32, needs| match needs {
+            Nothing => true,
+            Claim => told >> bit & 1 == 1,
+            Avx => self.avx && told >> bit & 1 == 1,
+            Avx512 => self.avx512 && told >> bit & 1 == 1,
+        };
+        shown
+            .features
+            .iter()
+            .filter(|(bit, _, needs)| is_shown(*bit, *needs))
+            .fold(0, |bits, (bit, ..)| bits | 1 << bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_is_listed_once() {
+        for shown in SHOWN {
+            let mut seen = 0u32;
+            for (bit, name, _) in shown.features {
+                assert_eq!(seen >> bit & 1, 0, "{:x}: {bit} {name}", shown.leaf);
+                seen |= 1 << bit;
+            }
         }
-        if self.avx512 {
-            allowed |= shown.avx512;
-        }
-        told & allowed | shown.always
+        let names = SHOWN.iter().flat_map(|shown| shown.features);
+        let names: Vec<_> = names.map(|f| f.1).filter(|n| !n.is_empty()).collect();
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), names.len());
     }
 }

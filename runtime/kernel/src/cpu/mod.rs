@@ -1,12 +1,14 @@
 //! Instructions that are illegal in an enclave and that programs use all the same: done here, when #UD tells of them.
 //!
 //! * [`cpuid`]: what CPUID answers; [`features`]: which feature bits; [`caches`]: which caches.
+//! * [`info`]: the same in words.
 //!
 //! RDTSC and RDTSCP count the nanoseconds of CLOCK_MONOTONIC: at one speed, never backwards, the same for all threads.
 
 pub mod caches;
 pub mod cpuid;
 pub mod features;
+pub mod info;
 
 use mystikos_abi::sgx::vector;
 use mystikos_platform::control::UserRegs;
@@ -14,7 +16,7 @@ use mystikos_platform::sync::Once;
 use mystikos_platform::{host, user};
 
 use crate::{process, time, Result};
-use cpuid::{Answers, Inside, Registers};
+use cpuid::{Answers, Inside};
 
 /// What a program gets for an instruction that raised #UD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,9 @@ enum Instruction {
 /// Does what the instruction at RIP does on Linux outside of an enclave.
 pub fn undefined(regs: &mut UserRegs) -> Outcome {
     match decode(regs.rip) {
-        Some(Instruction::Cpuid) => match answers(regs.rax as u32, regs.rcx as u32) {
-            Ok(answer) => {
+        Some(Instruction::Cpuid) => match answers() {
+            Ok(answers) => {
+                let answer = answers.get(regs.rax as u32, regs.rcx as u32);
                 let [a, b, c, d] = answer.map(u64::from);
                 (regs.rax, regs.rbx, regs.rcx, regs.rdx) = (a, b, c, d);
                 done(regs, 2)
@@ -114,16 +117,21 @@ fn decode_bytes(byte: impl Fn(u64) -> Option<u8>) -> Option<Instruction> {
 }
 
 /// What CPUID answers; the same throughout a run. ENOMEM when the kernel has no memory left to find it out.
-fn answers(leaf: u32, subleaf: u32) -> Result<Registers> {
+fn answers() -> Result<&'static Answers> {
     static ANSWERS: Once<Answers> = Once::new();
     if let Some(answers) = ANSWERS.get() {
-        return Ok(answers.get(leaf, subleaf));
+        return Ok(answers);
     }
     // Made without holding others up; of two threads at once, the first to be ready decides.
     let inside = Inside::learn(process::cpu_count())?;
     let mut host = |leaf, subleaf| host::cpuid(leaf, subleaf).unwrap_or_default();
     let made = Answers::make(&mut host, &inside);
-    Ok(ANSWERS.call_once(|| made).get(leaf, subleaf))
+    Ok(ANSWERS.call_once(|| made))
+}
+
+/// What /proc/cpuinfo tells of the processor.
+pub fn info() -> Result<info::Lines> {
+    answers().map(info::lines)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use mystikos_platform::sync::Once;
 
 use super::mounts;
 use crate::config::config;
+use crate::cpu::{self, info};
 use crate::fs::clock;
 use crate::fs::fd::FD_MAX;
 use crate::fs::pseudo::Fixed;
@@ -97,13 +98,14 @@ fn line(value: impl core::fmt::Display) -> Vec<u8> {
     format!("{value}\n").into_bytes()
 }
 
-/// CPUs by number only: what CPUID would tell is not asked for in an enclave.
+/// As CPUID tells it, and by number only where that cannot be had.
 fn cpuinfo() -> Vec<u8> {
     let count = process::cpu_count();
+    let info::Lines { first, last } = cpu::info().unwrap_or_default();
     let cpus = (0..count).map(|cpu| {
         format!(
-            "processor\t: {cpu}\nphysical id\t: 0\nsiblings\t: {count}\ncore id\t\t: {cpu}\ncpu cores\t: {count}\n\
-             address sizes\t: 48 bits physical, 48 bits virtual\n\n"
+            "processor\t: {cpu}\n{first}physical id\t: 0\nsiblings\t: {count}\ncore id\t\t: {cpu}\n\
+             cpu cores\t: {count}\n{last}\n"
         )
     });
     cpus.collect::<String>().into_bytes()
