@@ -45,11 +45,41 @@ static void set_action(int signal, void (*handler)(int, siginfo_t *, void *))
     sigaction(signal, &action, NULL);
 }
 
+/* Raises an exception that nobody handles. */
+static void die(const char *of)
+{
+    static char page[4096] __attribute__((aligned(4096)));
+    if (!strcmp(of, "divide")) __asm__ volatile("xor %%ecx, %%ecx\n div %%ecx" ::: "rax", "rcx", "rdx", "cc");
+    if (!strcmp(of, "undefined")) __asm__ volatile("ud2");
+    if (!strcmp(of, "breakpoint")) __asm__ volatile("int3");
+    if (!strcmp(of, "step")) __asm__ volatile("pushfq\n orq $0x100, (%%rsp)\n popfq\n nop" ::: "memory", "cc");
+    if (!strcmp(of, "privileged")) __asm__ volatile("hlt");
+    if (!strcmp(of, "port")) __asm__ volatile("in $0x80, %%al" ::: "rax");
+    if (!strcmp(of, "interrupt")) __asm__ volatile("int $0x21");
+    static volatile char *volatile nowhere = (char *)16, *volatile not_canonical = (char *)0x8000000000000000;
+    if (!strcmp(of, "write")) *nowhere = 1;
+    if (!strcmp(of, "jump")) ((void (*)(void))page)();
+    if (!strcmp(of, "not-canonical")) (void)*not_canonical;
+    if (!strcmp(of, "stack")) __asm__ volatile("mov %0, %%rsp\n push %0" ::"r"(0x8000000000000000));
+    if (!strcmp(of, "alignment"))
+        __asm__ volatile("pushfq\n orq $0x40000, (%%rsp)\n popfq\n mov 1(%0), %%eax" ::"r"(page) : "rax", "memory", "cc");
+    if (!strcmp(of, "x87"))
+        __asm__ volatile("fninit\n push $0x37b\n fldcw (%%rsp)\n pop %%rax\n fld1\n fldz\n fdivrp\n fwait" ::: "rax");
+    if (!strcmp(of, "sse"))
+        __asm__ volatile("push $0x1f00\n ldmxcsr (%%rsp)\n pop %%rax\n xorps %%xmm0, %%xmm0\n divss %%xmm0, %%xmm0" ::
+                             : "rax", "xmm0");
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     long result;
-    if (!strcmp(what, "alignment-checks")) {
+    if (argc > 2 && !strcmp(what, "die")) {
+        puts("alive");
+        fflush(stdout);
+        die(argv[2]);
+        puts("still alive");
+    } else if (!strcmp(what, "alignment-checks")) {
         uint64_t flags = flags_after(AC, SYS_clock_gettime, &result);
         printf("result %ld kept %d\n", result, (flags & AC) != 0);
     } else if (!strcmp(what, "direction")) {
