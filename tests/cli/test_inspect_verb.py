@@ -132,3 +132,25 @@ def test_wrong_usage_and_wrong_files_are_refused(
     assert captured.out == ""
     assert captured.err.startswith("myst: ")
     assert "Traceback" not in captured.err
+
+
+def test_the_report_is_one_file_and_standard_output_stays_with_the_document(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = packages.make(home / "made")
+    assert main(["inspect", str(package), "--html", "report.html"]) == 0
+    page = (home / "report.html").read_bytes()
+    assert capsys.readouterr().out == f"report.html: new report, {len(page)} bytes\n"
+
+    assert main(["inspect", str(package), "--html", "again.html", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["application"] == "/bin/app"
+    assert (home / "again.html").read_bytes() == page
+
+
+def test_a_report_does_not_replace_what_it_is_about(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    package = packages.make(home / "made")
+    before = package.read_bytes()
+    assert main(["inspect", str(package), "--html", str(package)]) == 2
+    assert "is one of the inputs" in capsys.readouterr().err
+    assert package.read_bytes() == before
+    assert main(["inspect", "appdir", "--html", "nowhere/report.html"]) == 2

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mystikos.errors import MystError
 from mystikos.formats.descriptor import Section, Slice
+from mystikos.inspection import inspect_package
 from mystikos.package import unpack
+from mystikos.report import report
 from mystikos.verification import verify
 from tests.support import packages
 from tests.support.packages import PackageForge
@@ -64,3 +66,19 @@ def test_random_damage_never_crashes_the_verifier_and_never_passes_it(tmp_path: 
         except MystError:
             passed = False
         assert not passed or loaded(forge) == original, f"seed {seed}"
+
+
+def test_random_damage_never_crashes_inspection_and_its_report(tmp_path: Path) -> None:
+    package = packages.make(tmp_path)
+    first = random.SystemRandom().getrandbits(32)
+    told = 0
+    for seed in range(first, first + ROUNDS):
+        forge = PackageForge.of(package)
+        damage(forge, random.Random(seed))
+        try:
+            page = report(inspect_package(unpack(forge.write(tmp_path))))
+        except MystError:
+            continue
+        assert page.endswith(b"</html>\n"), f"seed {seed}"
+        told += 1
+    assert told or ROUNDS < 60
