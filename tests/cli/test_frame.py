@@ -107,6 +107,21 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
     assert done.stderr == ""
 
 
+def test_the_options_of_no_verb_need_numpy_or_a_disassembler() -> None:
+    """Help and completion of options import the verb, and nobody wants to wait for them."""
+    program = (
+        "import importlib, sys; from mystikos.cli import VERBS;"
+        "[importlib.import_module(f'mystikos.cli.{verb.module}') for verb in VERBS.values()];"
+        "heavy = {'numpy', 'iced_x86', 'elftools', 'jinja2'} & set(sys.modules);"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, env=ENVIRONMENT
+    )
+
+    assert done.stderr == ""
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{sys.executable} -m mystikos schema | head -n 1"
     done = subprocess.run(

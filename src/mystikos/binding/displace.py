@@ -19,10 +19,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from mystikos.binding.code import Code, Mover
-from mystikos.binding.finding import SYSCALL
+from mystikos.binding.finding import DISPLACED_MAX, JUMP_SIZE, SYSCALL
 
-JUMP_SIZE: Final = 5
-DISPLACED_MAX: Final = 24
 _PAGE: Final = 4096
 _NEIGHBOURS: Final = 5
 

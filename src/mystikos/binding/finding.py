@@ -11,6 +11,8 @@ from enum import Enum
 from typing import Final
 
 SYSCALL: Final = b"\x0f\x05"
+JUMP_SIZE: Final = 5  # of what is written over a site
+DISPLACED_MAX: Final = 24  # bytes that may give way for it
 
 
 class Reason(Enum):

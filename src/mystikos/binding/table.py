@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mystikos.binding.displace import DISPLACED_MAX, JUMP_SIZE
+from mystikos.binding.finding import DISPLACED_MAX, JUMP_SIZE
 from mystikos.errors import BindingError
 
 _MAGIC: Final = b"MYSTBIND"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from mystikos import pipeline
 from mystikos.cli import failures
 from mystikos.cli.building import default_output, load_config, refuse_inputs, tell_built, warn_of_lacking
 from mystikos.cli.progress import progress_bar
@@ -48,6 +47,8 @@ def command(
     The exit code is 0 when the package was written, 1 when the signature is not one over the request by this
     key or the request is for something else than APPDIR and CONFIG, 2 when a file cannot be used.
     """
+    from mystikos import pipeline
+
     asked = SigningRequest.decode(_read(request_file), str(request_file))
     signed = decode_signature(_read(signature))
     if signed is None:

@@ -6,6 +6,7 @@ import datetime
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,9 @@ from mystikos.cli import terminal
 from mystikos.cli.render import display, to_json
 from mystikos.config import Config
 from mystikos.errors import MystError, OutputError
-from mystikos.pipeline import Built
+
+if TYPE_CHECKING:
+    from mystikos.pipeline import Built
 
 date_option = click.option(
     "--date", "date", metavar="YYYY-MM-DD", help="Date of the signature.  [default: 1980-01-01]"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from mystikos import pipeline
 from mystikos.cli import terminal
 from mystikos.cli.building import (
     allow_debug_option,
@@ -20,7 +19,6 @@ from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
 from mystikos.cli.verb import verb
 from mystikos.formats.atomic import atomic_output
-from mystikos.signers import load_public_modulus
 
 _PATH = click.Path(path_type=Path, readable=False)
 
@@ -51,6 +49,9 @@ def command(
 
     Whoever has the key signs the bytes (RSA PKCS#1 v1.5 with SHA-256); `myst attach` then makes the package.
     """
+    from mystikos import pipeline
+    from mystikos.signers import load_public_modulus
+
     signed_on = signing_date(date)
     modulus = load_public_modulus(pubkey) if pubkey else None
     config = load_config(config_file)

@@ -9,7 +9,6 @@ import click
 
 from mystikos.cli.render import display, json_option, to_json
 from mystikos.cli.verb import verb
-from mystikos.inspection.dump import dump
 from mystikos.package import unpack
 from mystikos.signed_directory import executable
 
@@ -29,6 +28,8 @@ def command(package: Path, as_json: bool) -> None:
     The keys are product_id, security_version, debug, xfrm, num_heap_pages, num_stack_pages, num_tcs,
     mrenclave, mrsigner and signature. `myst inspect` tells more, `myst verify` whether it is true.
     """
+    from mystikos.inspection.dump import dump
+
     unpacked = unpack(executable(package))
     facts = dataclasses.asdict(dump(unpacked))
     if as_json:

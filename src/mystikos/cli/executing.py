@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from mystikos import config as configs
-from mystikos import development, launcher, pipeline
+from mystikos import development, launcher
 from mystikos.cli.progress import progress_bar
 from mystikos.config import Config
 from mystikos.errors import ConfigError
@@ -182,6 +182,8 @@ def _launcher_arguments(given: dict[_Option, Any]) -> Iterator[str]:
 
 def _package(rootfs: Path, config: Config) -> int:
     """A descriptor of the package, which exists nowhere but in memory."""
+    from mystikos import pipeline
+
     descriptor = os.memfd_create("myst-exec", os.MFD_CLOEXEC)
     with open(descriptor, "w+b", closefd=False) as file, progress_bar("measuring") as progress:
         pipeline.build_into(file, rootfs, development.signer(), config, progress=progress)

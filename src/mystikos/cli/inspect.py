@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mystikos.cli import facts as telling
 from mystikos.cli import terminal
 from mystikos.cli.building import refuse_inputs
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, table, to_json
 from mystikos.cli.verb import verb
 from mystikos.formats.atomic import atomic_output
-from mystikos.inspection import PackageFacts, TreeFacts, inspect_path, syscalls
+
+if TYPE_CHECKING:
+    from mystikos.inspection import PackageFacts, TreeFacts
 
 _PATH = click.Path(path_type=Path, readable=False)
 
@@ -47,6 +49,9 @@ def command(
 
     The same package gives the same output. Whether it is what it says is for `myst verify` to tell.
     """
+    from mystikos.cli import facts as telling
+    from mystikos.inspection import inspect_path, syscalls
+
     if list_syscalls == (path is not None):
         raise click.UsageError("expected either a package or directory, or --syscalls")
     if path is None:

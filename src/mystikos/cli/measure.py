@@ -10,7 +10,6 @@ from rich.text import Text
 from rich.tree import Tree
 
 from mystikos import config as configs
-from mystikos import pipeline
 from mystikos.cli.console import show
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
@@ -36,6 +35,8 @@ def command(appdir: Path, config: Path, as_json: bool) -> None:
     the bytes measured and the bytes hashed for them. A page that files share counts for the one that its
     first byte belongs to.
     """
+    from mystikos import pipeline
+
     with progress_bar("measuring") as progress:
         costs = pipeline.measure(appdir, configs.load(config), progress=progress)
     if as_json:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from mystikos import pipeline
 from mystikos.cli.building import default_output, tell_built
 from mystikos.cli.packaging import Inputs, packaging_options
 from mystikos.cli.progress import progress_bar
@@ -36,6 +35,8 @@ def command(inputs: Inputs, outfile: Path | None, as_json: bool) -> None:
     Without KEY (`myst package-sgx APPDIR CONFIG`) an option names who signs instead: a token
     (--pkcs11-module), a command (--signing-command) or a plugin (--signer).
     """
+    from mystikos import pipeline
+
     output = outfile or default_output(inputs.config)
     inputs.refuse(output)
 

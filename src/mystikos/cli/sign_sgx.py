@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from mystikos import pipeline
 from mystikos.cli.building import tell_built
 from mystikos.cli.packaging import Inputs, packaging_options
 from mystikos.cli.progress import progress_bar
@@ -40,6 +39,8 @@ def command(inputs: Inputs, outdir: Path | None, as_json: bool) -> None:
 
     A second run replaces the directory in one step. Any other directory with files in it is left alone.
     """
+    from mystikos import pipeline
+
     output = outdir or Path(f"{inputs.config.program_name}.signed")
     inputs.refuse(output)
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +15,9 @@ from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
 from mystikos.cli.trust import OPTIONS, policy_options
 from mystikos.cli.verb import verb
-from mystikos.verification import Check, Policy, Report, examine
+
+if TYPE_CHECKING:
+    from mystikos.verification import Check, Policy, Report
 
 _NO = 1
 _PATH = click.Path(path_type=Path, readable=False)
@@ -57,6 +60,8 @@ def command(
     The exit code is 0 when no check failed, 1 when one did, 2 when the file is no package at all. What is
     only worth knowing is a note.
     """
+    from mystikos.verification import examine
+
     if (appdir or config_file) and not rebuild:
         raise click.UsageError("--appdir and --config are for --rebuild")
     with progress_bar("measuring") as progress:
