@@ -19,9 +19,10 @@ from mystikos.cli.completion import SHELLS
 SRC = str(Path(__file__).resolve().parents[2] / "src")
 PATIENCE = 60  # seconds: a busy machine is no failure
 START = {"bash": ["bash", "--norc", "--noprofile", "-i"], "zsh": ["zsh", "-f", "-i"]}
+# The prompt is written so that it is not on the screen before the shell has understood it.
 SET_UP = {
-    "bash": "PS1='ready> '; bind 'set enable-bracketed-paste off'; eval \"$(myst completion bash)\"\n",
-    "zsh": "PS1='ready> '; autoload -U compinit; compinit -u -d .dump; eval \"$(myst completion zsh)\"\n",
+    "bash": "PS1='rea''dy> '; bind 'set enable-bracketed-paste off'; eval \"$(myst completion bash)\"\n",
+    "zsh": "PS1='rea''dy> '; autoload -U compinit; compinit -u -d .dump; eval \"$(myst completion zsh)\"\n",
 }
 
 
@@ -56,7 +57,7 @@ class Typist:
             os.execvpe(shell, START[shell], environment(home))
         self._pid = pid
         self._type(SET_UP[shell])
-        self._wait_for("ready> ", after=len(SET_UP[shell]))
+        self._wait_for("ready> ", after=0)
 
     def complete(self, typed: str, becomes: str) -> None:
         """Type, press tab, and see the line become something."""
