@@ -61,7 +61,7 @@ def test_outside_of_an_enclave_only_the_type_is_there(first: Path) -> None:
 def test_a_report_tells_who_the_enclave_is_and_that_it_is_simulated(first: Path) -> None:
     said = told(first, "dump", "what is reported")
     report = bytes.fromhex(said["report"])
-    facts = inspect_package(unpack(first))
+    facts = inspect_package(unpack(first)).identity
     assert report[:16] == b"MYST-SIMULATED\0\0"
     assert report[64:96].hex() == facts.mrenclave
     assert report[128:160].hex() == facts.mrsigner
@@ -141,7 +141,7 @@ def test_a_python_program_asks_for_a_report(tmp_path: Path) -> None:
     assert inside.status == 0, inside.err.decode()
     assert inside.lines == [
         "432 none",
-        inspect_package(unpack(made)).mrenclave,
+        inspect_package(unpack(made)).identity.mrenclave,
         "data of Python",
         "['_sgx_mrenclave', '_sgx_mrsigner']",
         "16",
