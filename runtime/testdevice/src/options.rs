@@ -15,6 +15,8 @@ Runs a program on this machine as if it had SGX: /dev/sgx_enclave is there, vali
 is backed by a software SGX. For tests; nothing is protected.
 
   --log FILE            a line of JSON for every request, with the rule that a refused one broke
+  --guard               enclave memory is out of reach while no thread is in the enclave: access from outside, which
+                        hardware would answer with ones, is SIGSEGV and logged, or EFAULT of a system call; slow
   --stats               at the end, counts of the processor's instructions on standard error
 
 The machine:
@@ -52,6 +54,7 @@ pub struct Options {
     pub command: Vec<CString>,
     pub log: Option<PathBuf>,
     pub stats: bool,
+    pub guard: bool,
     pub epc_pages: u64,
     pub sgx1: bool,
     pub presence: Presence,
@@ -70,6 +73,7 @@ impl Default for Options {
             command: Vec::new(),
             log: None,
             stats: false,
+            guard: false,
             epc_pages: 1 << 20,
             sgx1: false,
             presence: Presence::default(),
@@ -95,6 +99,7 @@ pub fn parse(
             Arg::Long("help") | Arg::Short('h') => return Ok(None),
             Arg::Long("log") => options.log = Some(parser.value()?.into()),
             Arg::Long("stats") => options.stats = true,
+            Arg::Long("guard") => options.guard = true,
             Arg::Long("epc-pages") => options.epc_pages = parser.value()?.parse()?,
             Arg::Long("sgx1") => options.sgx1 = true,
             Arg::Long("absent") => options.presence.absent = true,
@@ -184,6 +189,7 @@ mod tests {
         for option in [
             "log",
             "stats",
+            "guard",
             "epc-pages",
             "sgx1",
             "absent",

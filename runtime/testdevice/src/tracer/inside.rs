@@ -74,6 +74,8 @@ impl Tracer {
         let mut regs = ptrace::registers(tid)?;
         regs.rax = regs.orig_rax;
         set_back(tid, regs, 2)?;
+        // To its end, so that others can be injected.
+        self.run_to_call(tid)?;
         let exception = Exception {
             vector: vector::UD,
             code: 0,
@@ -306,7 +308,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// The processor would answer with ones and ignore writes; that a program relies on it is not likely.
+    /// The processor would answer with ones and ignore writes; no program should rely on that.
     fn note_access_from_outside(&mut self, tid: Tid, info: &SignalInfo) {
         if info.signal == libc::SIGSEGV && self.process(tid).space.at(info.address).is_some() {
             let address = format!("{:#x}", info.address);
@@ -366,8 +368,12 @@ impl Tracer {
         };
         let result = work(enclave, &mut cpu);
         let after = to_linux(&cpu, regs);
+        let was_inside = self.is_inside(tid);
         self.thread(tid).state = state;
         ptrace::set_registers(tid, &after)?;
+        if was_inside != state.inside() {
+            self.apply_guard(tid)?;
+        }
         Ok(result)
     }
 }

@@ -16,7 +16,7 @@ use std::io;
 use std::ops::Range;
 
 use libc::{c_int, user_regs_struct};
-use mystikos_sgx::LogicalProcessor;
+use mystikos_sgx::{Enclave, LogicalProcessor};
 
 use crate::driver::Machine;
 use crate::files::DeviceFile;
@@ -43,6 +43,8 @@ pub struct Tracer {
     journal: Journal,
     presence: Presence,
     lose_after: Option<u64>,
+    /// Enclave memory is out of reach while no thread is inside.
+    guard: bool,
     ticks: Ticks,
     /// Extended state of some thread, where only its size matters.
     any_state: Vec<u8>,
@@ -93,6 +95,7 @@ impl Tracer {
             journal: Journal::new(options.log.as_deref())?,
             presence: options.presence,
             lose_after: options.lose_after,
+            guard: options.guard,
             ticks: Ticks::start(options.interrupts, options.seed)?,
             any_state: Vec::new(),
         })
@@ -301,10 +304,22 @@ impl Tracer {
             return Vec::new();
         };
         process.space.differences(range, |part, mapping| {
-            self.files[mapping.file]
-                .encl
-                .reachable(part, mapping.prot, &self.machine)
+            let encl = &self.files[mapping.file].encl;
+            let inside = encl.enclave.as_ref().map_or(0, Enclave::active);
+            let hidden = self.guard && inside == 0;
+            encl.reachable(part, mapping.prot, &self.machine)
+                .filter(move |_| !hidden)
         })
+    }
+
+    /// After an entry or an exit: the guard lets the first thread in and shuts behind the last one.
+    fn apply_guard(&mut self, tid: Tid) -> io::Result<()> {
+        let file = self.thread(tid).file;
+        let elrange = self.files[file].encl.range();
+        match elrange.filter(|_| self.guard) {
+            Some(elrange) => self.apply_rights(tid, &elrange),
+            None => Ok(()),
+        }
     }
 
     /// Interrupts threads that are in an enclave, if it is time to.

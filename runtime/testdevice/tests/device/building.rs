@@ -1,9 +1,12 @@
 //! Building an enclave, and what can go wrong with it.
 
 use mystikos_abi::sgx::MISCSELECT_EXINFO;
+use mystikos_testdevice::uapi::request;
 
 use crate::code::command;
-use crate::enclave::{add, build, create, errno, init, initialise, pages, secs, sign, Built, PAGE};
+use crate::enclave::{
+    add, build, create, errno, init, initialise, ioctl, pages, secs, sign, Built, PAGE,
+};
 use crate::under_device;
 
 #[test]
@@ -122,5 +125,28 @@ fn enclaves_are_as_many_as_open_files() {
         for built in &all {
             assert_eq!(built.enter([command::ADD, 1, 2]).0.rdi, 3);
         }
+    });
+}
+
+#[test]
+fn requests_at_the_same_time_are_ebusy() {
+    under_device(&[], "building::requests_at_the_same_time_are_ebusy", || {
+        let built = create(MISCSELECT_EXINFO).expect("CREATE");
+        // EINIT takes a while to find out that the measurement is another one.
+        let signature = sign(&secs(built.base, MISCSELECT_EXINFO), &pages());
+        let attempt = || {
+            let mut argument = signature.as_ptr() as u64;
+            errno(ioctl(&built.device, request::INIT, &mut argument))
+        };
+        std::thread::scope(|scope| {
+            let ask = || {
+                (0..10_000)
+                    .map(|_| attempt())
+                    .find(|&errno| errno != libc::EPERM)
+            };
+            let other = scope.spawn(ask);
+            let told = [ask(), other.join().expect("no panic")];
+            assert!(told.contains(&Some(libc::EBUSY)), "{told:?}");
+        });
     });
 }

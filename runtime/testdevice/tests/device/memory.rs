@@ -413,3 +413,26 @@ fn what_was_in_the_epc_is_lost_when_the_machine_sleeps() {
         },
     );
 }
+
+#[test]
+fn the_guard_finds_who_reaches_for_enclave_memory_from_outside() {
+    let name = "memory::the_guard_finds_who_reaches_for_enclave_memory_from_outside";
+    under_device(&["--guard"], name, || {
+        let built = build();
+        assert_eq!(
+            built.enter([command::WRITE, built.at(DATA), 5]).1.function,
+            EEXIT
+        );
+        assert_eq!(built.enter([command::READ, built.at(DATA), 0]).0.rdi, 5);
+        let mut ends = [0; 2];
+        // SAFETY: a pipe; write(2) is given memory that it must find unreadable.
+        let written = unsafe {
+            assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
+            libc::write(ends[1], built.at(DATA) as *const _, 8)
+        };
+        assert_eq!(
+            (written, std::io::Error::last_os_error().raw_os_error()),
+            (-1, Some(libc::EFAULT))
+        );
+    });
+}
