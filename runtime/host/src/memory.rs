@@ -65,16 +65,18 @@ pub fn refused(what: &str, error: rustix::io::Errno) -> Failure {
     fail!("{what}: the host refuses (error {})", error.raw_os_error())
 }
 
-/// Reserves the address range, inaccessible: what the regions use, or (`whole`) all that ECREATE takes, in which nothing
-/// of the host may lie.
-pub fn reserve(package: &Package<'_>, whole: bool) -> Result<Memory> {
+/// Reserves the address range, inaccessible: all that ECREATE takes, beyond the last region as well. Nothing of the host may
+/// lie in it; the kernel refuses a host area there.
+pub fn reserve(package: &Package<'_>) -> Result<Memory> {
     let size = package.header.enclave_size;
-    let (first, mut last) = package.extent();
-    if whole {
-        last = size;
-    }
+    let (first, last) = package.extent();
     if package.is_zero_based() {
-        return reserve_at(first, last);
+        reserve_at(first, size)?;
+        return Ok(Memory {
+            base: 0,
+            start: first,
+            end: last,
+        });
     }
     let asked = size
         .checked_mul(2)
@@ -83,7 +85,7 @@ pub fn reserve(package: &Package<'_>, whole: bool) -> Result<Memory> {
         .map_err(|e| refused("the address range of the enclave", e))?;
     // ECREATE wants the base to be a multiple of the size; give back what is around.
     let base = start.next_multiple_of(size);
-    let end = base + last.next_multiple_of(PAGE_SIZE);
+    let end = base + size;
     for (from, to) in [(start, base), (end, start + asked)] {
         if to > from {
             // SAFETY: part of the mapping just made, not used by anything.
@@ -94,32 +96,28 @@ pub fn reserve(package: &Package<'_>, whole: bool) -> Result<Memory> {
     Ok(Memory {
         base,
         start: base,
-        end,
+        end: base + last,
     })
 }
 
-fn reserve_at(first: u64, last: u64) -> Result<Memory> {
+fn reserve_at(first: u64, end: u64) -> Result<()> {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
     // SAFETY: a fresh mapping that replaces nothing (NOREPLACE).
     let mapped = unsafe {
         mmap_anonymous(
             first as *mut c_void,
-            (last - first) as usize,
+            (end - first) as usize,
             ProtFlags::empty(),
             flags,
         )
     };
-    let address = mapped.map_err(|e| refused("this application needs fixed low addresses", e))?;
-    if address as u64 != first {
-        return Err(fail!(
-            "this application needs the addresses {first:#x} to {last:#x}, which are in use"
-        ));
+    match mapped {
+        Ok(address) if address as u64 == first => Ok(()),
+        Ok(_) | Err(rustix::io::Errno::EXIST) => Err(fail!(
+            "this application needs the addresses {first:#x} to {end:#x}, which are in use"
+        )),
+        Err(e) => Err(refused("this application needs fixed low addresses", e)),
     }
-    Ok(Memory {
-        base: 0,
-        start: first,
-        end: last,
-    })
 }
 
 /// Changes the protection of pages.

@@ -21,7 +21,7 @@ pub fn load(
     package: &Package<'_>,
     mut driver: Box<dyn Driver>,
 ) -> Result<(Memory, Box<dyn Driver>)> {
-    let memory = memory::reserve(package, true)?;
+    let memory = memory::reserve(package)?;
     memory::note_user(memory, package);
     initialise(package, memory, &mut *driver)?;
     for region in &package.regions {

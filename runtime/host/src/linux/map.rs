@@ -14,7 +14,7 @@ use crate::Result;
 /// Reserves the address range and maps what the kernel needs at once. Thread blocks come with their threads
 /// ([`map_block`]); user memory stays inaccessible until the kernel asks for it.
 pub fn map(package: &Package<'_>, file: BorrowedFd<'_>) -> Result<Memory> {
-    let memory = memory::reserve(package, false)?;
+    let memory = memory::reserve(package)?;
     memory::note_user(memory, package);
     for region in &package.regions {
         let address = memory.base + region.offset;
