@@ -131,6 +131,7 @@ def home(workplace: Path, signing_key: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 # for every verb with --json, a command line that succeeds (or answers no)
 JSON_LINES = {
+    "init": "init new",
     "collect": "collect /bin/true -o collected",
     "keygen": "keygen new.pem",
     "check": "check config.json appdir",
@@ -161,8 +162,8 @@ def test_json_is_exactly_one_document_on_standard_output(
         line = JSON_LINES[verb].split()
         if "-o" in line:
             line[line.index("-o") + 1] = str(target / "output")
-        elif verb in ("keygen", "mkcpio", "excpio"):
-            line[-1] = str(target / "output")
+        elif verb in ("init", "keygen", "mkcpio", "excpio"):
+            line[-1] = str(target if verb == "init" else target / "output")
         capsys.readouterr()
 
         assert main([*line, *options]) in (0, 1)
@@ -171,6 +172,13 @@ def test_json_is_exactly_one_document_on_standard_output(
         document, end = json.JSONDecoder().raw_decode(out)
         assert out[end:] == "\n"
         assert isinstance(document, dict | list)
+
+
+def test_every_verb_that_tells_or_makes_something_does_so_for_programs_too() -> None:
+    assert set(VERBS) - set(WITH_JSON) == {
+        *("exec-linux", "exec-sgx"),  # the program's output
+        *("schema", "completion", "man"),  # of one form
+    }
 
 
 def test_with_json_a_failure_leaves_standard_output_empty(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mystikos.cli import render, terminal
+from mystikos.cli import failures, render, terminal
 from mystikos.cli.verb import verb
 from mystikos.errors import Problem
 
@@ -66,9 +66,7 @@ def _examine(
 
 def _show(path: str, errors: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
     for problem in errors:
-        click.echo(f"myst: {problem}", err=True)
-        if problem.hint:
-            click.echo(f"      {problem.hint}", err=True)
+        failures.tell(str(problem), problem.hint)
     sys.stderr.flush()
     for problem in warnings:
         terminal.tell(f"{problem} [{problem.lint}]")

@@ -14,7 +14,11 @@ from mystikos.doctor import Diagnosis, Finding, State, Target, Verdict
 from mystikos.machine import Machine
 
 _NO = 1
-_MARKS = {State.OK: "ok", State.NOTE: "note", State.MISSING: "MISSING"}
+_MARKS = {
+    State.OK: click.style("ok     ", fg="green"),
+    State.NOTE: click.style("note   ", fg="yellow"),
+    State.MISSING: click.style("MISSING", fg="red", bold=True),
+}
 
 
 @verb(
@@ -58,7 +62,7 @@ def _text(diagnosis: Diagnosis) -> str:
 
 
 def _lines(finding: Finding, width: int) -> list[str]:
-    lines = [f"{_MARKS[finding.state]:7}  {finding.name:{width}}  {display(finding.found)}"]
+    lines = [f"{_MARKS[finding.state]}  {finding.name:{width}}  {display(finding.found)}"]
     if finding.remedy:
         lines.append(f"{'':7}  {'':{width}}  → {display(finding.remedy)}")
     return lines

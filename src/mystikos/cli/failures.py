@@ -38,33 +38,34 @@ def report(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         return _silence_stdout()
     if isinstance(error, click.Abort):
-        _tell("no answer to the question", None)
+        tell("no answer to the question", None)
     elif isinstance(error, click.NoSuchOption):
         nearest = f', did you mean "{error.possibilities[0]}"?' if error.possibilities else ""
-        _tell(f'no such option "{error.option_name}"{nearest}', _usage_hint(error))
+        tell(f'no such option "{error.option_name}"{nearest}', _usage_hint(error))
     elif isinstance(error, click.UsageError):
-        _tell(_lower_first(error.format_message()), _usage_hint(error))
+        tell(_lower_first(error.format_message()), _usage_hint(error))
     elif isinstance(error, click.ClickException):
-        _tell(_lower_first(error.format_message()), None)
+        tell(_lower_first(error.format_message()), None)
     elif isinstance(error, ConfigError):
         for problem in error.problems:
-            _tell(str(problem), problem.hint)
+            tell(str(problem), problem.hint)
         _hint(error.hint)
     elif isinstance(error, MystError):
-        _tell(str(error), error.hint)
+        tell(str(error), error.hint)
     elif isinstance(error, OSError):
-        _tell(_describe_os_error(error), _OS_HINTS.get(error.errno or 0))
+        tell(_describe_os_error(error), _OS_HINTS.get(error.errno or 0))
     elif isinstance(error, MemoryError):
-        _tell("out of memory", None)
+        tell("out of memory", None)
     else:
-        _tell(
+        tell(
             f"internal error: {type(error).__name__}: {error}",
             "this is a bug in myst: please report it with the output of MYST_TRACEBACK=1",
         )
     return BAD_INPUT
 
 
-def _tell(message: str, hint: str | None) -> None:
+def tell(message: str, hint: str | None) -> None:
+    """One failure: what is wrong, and below it what to do about it."""
     first, *rest = map(display, message.split("\n"))
     prefix = click.style("myst:", fg="red", bold=True)
     click.echo("\n".join([f"{prefix} {first}", *rest]), err=True, color=terminal.colored(sys.stderr))

@@ -21,7 +21,8 @@ from mystikos.cli.verb import verb
 @click.option(
     "--application-path", metavar="PATH", help="The program to run, a path from the root of the appdir."
 )
-def command(directory: Path, application_path: str | None) -> None:
+@render.json_option
+def command(directory: Path, application_path: str | None, as_json: bool) -> None:
     """Write a commented config.json into DIRECTORY (default: here) and make a key, private.pem.
 
     Nothing is overwritten: a config that is there is an error, a key that is there is kept.
@@ -44,11 +45,14 @@ def command(directory: Path, application_path: str | None) -> None:
         hint = "edit it, or name another directory"
         raise OutputError(render.display(config), "exists already", expected="no config yet", hint=hint)
     write_new(config, text)
+    kept = key.exists()
+    if not kept:
+        keygen(key)
+
+    if as_json:
+        click.echo(render.to_json({"config": config, "key": key, "key_is_new": not kept}))
+        return
     needed = "set what else you need" if application_path else "set ApplicationPath and what else you need"
     terminal.tell(f"{render.display(config)}: starter config; {needed}")
-
-    if key.exists():
-        terminal.tell(f"{render.display(key)}: kept, it was there already")
-    else:
-        keygen(key)
-        terminal.tell(f"{render.display(key)}: new key; keep it, and keep it secret")
+    made = "kept, it was there already" if kept else "new key; keep it, and keep it secret"
+    terminal.tell(f"{render.display(key)}: {made}")

@@ -120,16 +120,16 @@ def _plain(report: Report) -> dict[str, object]:
 
 
 def _text(package: Path, policy: Policy | None, report: Report) -> str:
-    lines = [f"{_mark(check)}  {check.name}: {check.problem or check.meaning}" for check in report.checks]
-    return "\n".join(
-        [*_facts(report), *map(display, lines), "", f"{display(package)} {_answer(policy, report)}"]
-    )
+    lines = [
+        f"{_mark(check)}  {check.name}: {display(check.problem or check.meaning)}" for check in report.checks
+    ]
+    return "\n".join([*_facts(report), *lines, "", f"{display(package)} {_answer(policy, report)}"])
 
 
 def _mark(check: Check) -> str:
     if check.passed:
-        return "ok  "
-    return "FAIL" if check.required else "note"
+        return click.style("ok  ", fg="green")
+    return click.style("FAIL", fg="red", bold=True) if check.required else click.style("note", fg="yellow")
 
 
 def _facts(report: Report) -> Iterator[str]:
