@@ -131,6 +131,15 @@ def test_completing_a_verb_imports_none(home: Path) -> None:
     assert (done.stdout, done.stderr) == ("plain,verify\n", "")
 
 
+@pytest.mark.parametrize("asked", [{"COMP_CWORD": "x"}, {}, {"_MYST_COMPLETE": "tcsh_complete"}])
+def test_a_completion_that_fails_leaves_the_line_alone(home: Path, asked: dict[str, str]) -> None:
+    question = {"_MYST_COMPLETE": "bash_complete", "COMP_WORDS": "myst nonsense --x", "COMP_CWORD": "2"}
+    settings = {**environment(home), **question, **asked}
+    done = subprocess.run(["myst"], check=False, capture_output=True, env=settings, text=True)
+
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_shell_that_is_meant_is_that_of_the_user(
     shell: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -161,6 +162,21 @@ def test_an_interrupt_ends_quietly_with_130(tmp_path: Path) -> None:
         _, err = child.communicate(timeout=30)
 
     assert (child.returncode, err) == (130, b"")
+
+
+@pytest.mark.parametrize(
+    ("inherited", "status"), [(signal.default_int_handler, -signal.SIGINT), (signal.SIG_IGN, 2)]
+)
+def test_an_interrupt_while_python_imports_the_command_leaves_no_traceback(
+    tmp_path: Path, inherited: Any, status: int
+) -> None:
+    """Unless interrupts are ignored: then nothing happens."""
+    (tmp_path / "uuid.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT); UUID = str")
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}:{SRC}"}
+    done = myst("nonsense", env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, inherited))
+
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

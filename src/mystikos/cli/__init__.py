@@ -144,6 +144,15 @@ def _myst(ctx: click.Context) -> None:
         ctx.exit(failures.BAD_INPUT)
 
 
+def _complete(args: list[str]) -> int:
+    """Answer the shell, which asks click; somebody is typing, so mistakes are not told."""
+    try:
+        _myst.main(args, prog_name="myst")
+    except (Exception, KeyboardInterrupt, SystemExit) as end:
+        return end.code if isinstance(end, SystemExit) and isinstance(end.code, int) else failures.BAD_INPUT
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code: 0 success, 1 the answer is no, 2 bad usage or bad input."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -154,10 +163,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # names that are not UTF-8 can be printed, too
             stream.reconfigure(errors="backslashreplace")
 
+    if "_MYST_COMPLETE" in os.environ:
+        return _complete(args)
     try:
         color = terminal.reset().color
-        if "_MYST_COMPLETE" in os.environ:  # the shell asks click for completions
-            _myst.main(args, prog_name="myst")
         with _myst.make_context("myst", args, color=color) as ctx:
             result = _myst.invoke(ctx)
         sys.stdout.flush()
