@@ -13,7 +13,7 @@ JOBS ?= $(shell nproc)
 # How many times as many examples as `make test` the property tests try in `make fuzz`.
 FUZZ_FACTOR ?= 100
 
-.PHONY: all demo test lint test-rust test-python test-device soak bench fuzz build clean setup-build setup-test docs site abi
+.PHONY: all demo test lint test-rust test-python test-device test-on-device soak bench fuzz build clean setup-build setup-test docs site abi
 
 all: build
 
@@ -40,6 +40,12 @@ test-python: setup-test build test-device
 # /dev/sgx_enclave for machines without (runtime/testdevice), as cargo test builds it as well; no package contains it.
 test-device: setup-test
 	cd runtime && cargo build --locked --quiet -p mystikos-testdevice
+
+# What the tests run in simulated enclaves, once more on the test device: all of the driver for hardware, in minutes.
+ON_DEVICE := conformance runtime/test_programs.py runtime/test_instructions.py runtime/test_attestation.py \
+    runtime/test_fresh_memory.py runtime/test_processor_state.py runtime/test_special_files.py
+test-on-device: build test-device
+	TESTS_ON_DEVICE=1 $(BIN)/pytest -n $(JOBS) --timeout 1200 $(addprefix tests/,$(ON_DEVICE))
 
 # Full-size runs that take minutes: a 2 GiB directory in less than 200 MiB of memory.
 soak: build setup-test

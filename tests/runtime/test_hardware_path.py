@@ -18,9 +18,9 @@ from mystikos.collect import collect
 from mystikos.formats.descriptor import Section
 from mystikos.package import unpack
 from tests.conformance.test_conformance import SETTINGS, SOURCES
-from tests.support.device import DEVICE, Told, run_on_device
+from tests.support.device import Told, run_on_device
 from tests.support.packages import PackageForge
-from tests.support.running import TIMEOUT, appdir_of, compiled, package, run
+from tests.support.running import DEVICE, TIMEOUT, appdir_of, compiled, package, run
 
 # EEXTENDs of a page.
 CHUNKS = _abi.PAGE_SIZE // 256

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.running import Outcome, run
-
-RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
-DEVICE = Path(os.environ.get("CARGO_TARGET_DIR", RUNTIME / "target")) / "debug" / "sgx-test-device"
+from tests.support.running import DEVICE, Outcome, run
 
 Record = dict[str, Any]
 

@@ -18,6 +18,15 @@ from tests.support.packages import signer
 PROGRAMS = Path(__file__).resolve().parents[1] / "runtime" / "programs"
 TIMEOUT = 60
 
+# The test device, which plays /dev/sgx_enclave for a program (runtime/testdevice).
+DEVICE = (
+    Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).resolve().parents[2] / "runtime" / "target"))
+    / "debug"
+    / "sgx-test-device"
+)
+# `make test-on-device`: what would run in a simulated enclave runs on the device, by the driver for hardware.
+ON_DEVICE = "TESTS_ON_DEVICE" in os.environ
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -86,10 +95,14 @@ def run(
 ) -> Outcome:
     """Start a package (or any program) and wait for its end; the environment is PATH and what is given."""
     environment = {"PATH": os.environ["PATH"], **(env or {})}
+    before: tuple[Path | str, ...] = ()
+    if target == "sim" and ON_DEVICE:
+        target, before, timeout = "sgx", (DEVICE, "--"), 10 * timeout
     if target is not None:
         environment["MYST_TARGET"] = target
+    command = [*before, program, *arguments]
     done = subprocess.run(
-        [program, *arguments], capture_output=True, env=environment, input=stdin, cwd=cwd, timeout=timeout
+        command, capture_output=True, env=environment, input=stdin, cwd=cwd, timeout=timeout
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
