@@ -33,20 +33,26 @@ IMAGES = (
 )
 
 
+RUSTC_VERSION = "rustc-version"  # what the packager tells of how the images were made
+
+
 class RuntimeBuildError(Exception):
     """The runtime cannot be built; the message says what to do."""
 
 
 def find_cargo() -> str:
     """Path of cargo: from PATH, or where rustup puts it (build front ends often have a bare PATH)."""
-    search = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path.home() / ".cargo" / "bin")])
-    cargo = shutil.which("cargo", path=search)
+    cargo = shutil.which("cargo", path=_search_path())
     if cargo is None:
         raise RuntimeBuildError(
             "the native runtime is written in Rust and cargo was not found.\n"
             "On Debian 12: apt-get install cargo-web rustc-web; elsewhere: rustup (Rust 1.90 or newer)."
         )
     return cargo
+
+
+def _search_path() -> str:
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path.home() / ".cargo" / "bin")])
 
 
 def build(root: Path) -> list[Path]:
@@ -62,7 +68,19 @@ def build(root: Path) -> list[Path]:
     for image in IMAGES:
         command = [cargo, "build", "--locked", "--release", "--target", TARGET, "--config", flags]
         _run([*command, "-p", image.crate, "--bin", image.binary, "--features", "image"], manifest)
-    return [_place(made / image.binary, placed / image.placed) for image in IMAGES]
+    version = made / RUSTC_VERSION
+    version.write_text(_rustc_version(), encoding="utf-8")
+    files = [(made / image.binary, placed / image.placed, 0o755) for image in IMAGES]
+    return [_place(*file) for file in [*files, (version, placed / RUSTC_VERSION, 0o644)]]
+
+
+def _rustc_version() -> str:
+    """What the compiler that cargo uses says of itself, on one line."""
+    rustc = os.environ.get("RUSTC") or shutil.which("rustc", path=_search_path())
+    if rustc is None:
+        raise RuntimeBuildError("cargo was found and rustc was not: install it beside cargo")
+    done = subprocess.run([rustc, "--version"], check=True, capture_output=True, text=True)
+    return done.stdout
 
 
 def _rust_flags(root: Path) -> list[str]:
@@ -83,12 +101,12 @@ def _run(command: list[str], manifest: Path) -> None:
         raise RuntimeBuildError(f"`{' '.join(command)}` failed in {manifest.parent}") from exc
 
 
-def _place(source: Path, destination: Path) -> Path:
+def _place(source: Path, destination: Path, mode: int = 0o755) -> Path:
     """Copy in one step, so that a running launcher is never overwritten; leave an equal file alone."""
     if not destination.is_file() or destination.read_bytes() != source.read_bytes():
         partial = destination.with_name(destination.name + ".part")
         shutil.copyfile(source, partial)
-        partial.chmod(0o755)
+        partial.chmod(mode)
         partial.replace(destination)
     return destination
 

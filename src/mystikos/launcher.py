@@ -14,21 +14,25 @@ from typing import Literal, NoReturn
 
 from mystikos.errors import RuntimeMissingError
 
-__all__ = ["Runtime", "Target", "execute"]
+__all__ = ["UNKNOWN", "Runtime", "Target", "execute"]
 
 Target = Literal["sgx", "sim", "linux"]
 """How a package runs: MYST_TARGET."""
+
+UNKNOWN = "unknown"
+"""The version of a tool that nobody wrote down."""
 
 _DIRECTORY = Path(__file__).with_name("_runtime")
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """The three files' bytes."""
+    """The three files' bytes, and the compiler that made them."""
 
     launcher: bytes
     kernel: bytes
     crt: bytes
+    rustc: str = UNKNOWN
 
     @classmethod
     def load(cls, directory: Path = _DIRECTORY) -> Runtime:
@@ -37,6 +41,7 @@ class Runtime:
             launcher=_read(directory / "myst-launcher"),
             kernel=_read(directory / "libmystkernel"),
             crt=_read(directory / "libmystcrt.so"),
+            rustc=_rustc_version(directory / "rustc-version"),
         )
 
 
@@ -48,6 +53,14 @@ def execute(package: int, arguments: Sequence[str | bytes], *, target: Target) -
         raise RuntimeMissingError(
             "package", f"cannot be started ({exc.strerror})", hint="is this an x86-64 Linux machine?"
         ) from exc
+
+
+def _rustc_version(path: Path) -> str:
+    """What the build wrote down; images that others built may come without."""
+    try:
+        return path.read_text(encoding="ascii").strip() or UNKNOWN
+    except (FileNotFoundError, UnicodeDecodeError):
+        return UNKNOWN
 
 
 def _read(path: Path) -> bytes:

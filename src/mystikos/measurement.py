@@ -19,7 +19,7 @@ import itertools
 import logging
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mystikos.errors import LayoutError
-from mystikos.formats.descriptor import PAGE, Enclave, Region, Section, Slice, Tcs, page_count
+from mystikos.formats.descriptor import PAGE, Enclave, Kind, Region, Section, Slice, Tcs, page_count
 
 if TYPE_CHECKING:
     from typing import Self
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from mystikos.formats.content import Content
 
-__all__ = ["Measurement", "Progress", "measure"]
+__all__ = ["MARK_SIZE", "Measurement", "Progress", "mark_stride", "measure"]
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 256
@@ -52,6 +52,10 @@ _EADD = int.from_bytes(b"EADD\0\0\0\0", "little")
 _EEXTEND = int.from_bytes(b"EEXTEND\0", "little")
 _ECREATE = struct.Struct("<8sIQ44x")
 
+MARK_SIZE = 8
+"""Bytes of a mark: it is compared with one of its own place only, and proves nothing."""
+_MOST_MARKS = 1024
+
 assert _PAGE_STRIDE == 5184
 
 Progress = Callable[[int], None]
@@ -62,11 +66,19 @@ Progress = Callable[[int], None]
 class Measurement:
     """MRENCLAVE, and how it came about: what it would be if the enclave ended after each of its regions.
 
-    Where two traces part is the first region that differs.
+    Where two traces part is the first region that differs. ``marks`` are the beginnings of the same digests
+    inside the root file system, one after every ``mark_stride`` of its pages: where two of these part, the
+    first pages are that differ.
     """
 
     mrenclave: bytes
     trace: tuple[bytes, ...]
+    marks: tuple[bytes, ...] = ()
+
+
+def mark_stride(pages: int) -> int:
+    """How many pages there are to each mark of a root file system of so many: at most 1024 marks."""
+    return max(1, -(-pages // _MOST_MARKS))
 
 
 def measure(
@@ -79,18 +91,35 @@ def measure(
     with _Hasher() as records:
         records.update(_ECREATE.pack(b"ECREATE\0", enclave.ssa_frame_pages, enclave.size))
         batches = itertools.cycle([_Batch() for _ in range(_BATCHES)])
+        marked = next((region for region in enclave.regions if region.kind is Kind.ROOTFS), None)
         trace = []
+        marks = []
         for region in enclave.regions:
             if not region.measured:
                 _add_only(region, records)
             for offset, batch in _batches(region, contents, batches):
-                batch.waits_for(records.update(batch.records(region.offset + offset, region.secinfo)))
+                cuts = _cuts(region.pages, offset // PAGE, page_count(batch.size)) if region is marked else ()
+                hashing = records.update(batch.records(region.offset + offset, region.secinfo), cuts)
+                batch.waits_for(hashing)
+                if cuts:
+                    marks.append(hashing)
                 if progress:
                     progress(batch.size)
             trace.append(records.digest())
-        measured = Measurement(records.digest().result(), tuple(digest.result() for digest in trace))
+        measured = Measurement(
+            records.digest().result(),
+            tuple(digest.result() for digest in trace),
+            tuple(mark for hashing in marks for mark in hashing.result()),
+        )
         _LOG.info("measured: MRENCLAVE %s", measured.mrenclave.hex())
         return measured
+
+
+def _cuts(pages: int, first: int, count: int) -> Sequence[int]:
+    """Where marks are in the records of ``count`` pages, from the page ``first`` of a region on."""
+    stride = mark_stride(pages)
+    ends = range(first + 1, first + count + 1)
+    return [(end - first) * _PAGE_STRIDE for end in ends if end % stride == 0 or end == pages]
 
 
 class _Hasher:
@@ -106,9 +135,22 @@ class _Hasher:
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
 
-    def update(self, buffer: bytes | memoryview) -> Future[None]:
-        """Hash ``buffer`` after those before; it must not change until that is done."""
-        return self._executor.submit(self._hash.update, buffer)
+    def update(self, buffer: bytes | memoryview, cuts: Sequence[int] = ()) -> Future[list[bytes]]:
+        """Hash ``buffer`` after those before; it must not change until that is done.
+
+        The result is a mark for each of ``cuts``, ascending offsets in it.
+        """
+        return self._executor.submit(self._update, buffer, cuts)
+
+    def _update(self, buffer: bytes | memoryview, cuts: Sequence[int]) -> list[bytes]:
+        marks = []
+        start = 0
+        for cut in cuts:
+            self._hash.update(buffer[start:cut])
+            marks.append(self._hash.digest()[:MARK_SIZE])
+            start = cut
+        self._hash.update(buffer[start:])
+        return marks
 
     def digest(self) -> Future[bytes]:
         """The digest of everything up to here; more can follow."""
@@ -122,7 +164,7 @@ class _Batch:
         self.size = 0
         self._pages = np.zeros((_BATCH_PAGES, PAGE), dtype=np.uint8)
         self._bytes = self._pages.reshape(-1).data
-        self._hashing: list[Future[None]] = []
+        self._hashing: list[Future[list[bytes]]] = []
 
         self._stream = np.zeros((_BATCH_PAGES, _PAGE_STRIDE), dtype=np.uint8)
         self._eadds = self._stream[:, :_RECORD].view("<u8")
@@ -138,7 +180,7 @@ class _Batch:
         self._hashing.clear()
         self.size = 0
 
-    def waits_for(self, future: Future[None]) -> None:
+    def waits_for(self, future: Future[list[bytes]]) -> None:
         """Somebody reads the buffers until ``future`` is done."""
         self._hashing.append(future)
 
@@ -206,7 +248,7 @@ def _slice(content: Content, offset: int, size: int) -> Iterator[memoryview]:
 
 def _add_only(region: Region, hasher: _Hasher) -> None:
     """What a region without EEXTEND appends: one record per page."""
-    busy: deque[Future[None]] = deque()
+    busy: deque[Future[list[bytes]]] = deque()
     for done in range(0, region.pages, _EADD_BATCH):
         records = np.zeros((min(_EADD_BATCH, region.pages - done), _RECORD // 8), dtype="<u8")
         _fill_eadds(records, region.offset + done * PAGE, region.secinfo)

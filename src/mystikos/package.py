@@ -5,7 +5,7 @@ being measured, whatever depends on its bytes comes after it::
 
     writer = PackageWriter(file, launcher)
     measurement = measure(layout.enclave, writer.contents(layout.contents))
-    writer.finish(layout.enclave, measurement, sigstruct)
+    writer.finish(layout.enclave, measurement, sigstruct, record)
 
 :func:`unpack` trusts nothing in the file it is given. The format is docs/reference/package-format.md.
 """
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mystikos import _abi
 from mystikos.errors import PackageError, RuntimeMissingError
+from mystikos.formats import buildrecord, elf, sigstruct
 from mystikos.formats import descriptor as descriptor_format
-from mystikos.formats import elf, sigstruct
 from mystikos.formats import parameters as parameters_format
+from mystikos.formats.buildrecord import BuildRecord
 from mystikos.formats.content import BytesContent
 from mystikos.formats.descriptor import PAGE, Descriptor, DescriptorError, Enclave, Section, page_count
 from mystikos.formats.parameters import Parameters, ParametersError, Place
@@ -69,14 +70,17 @@ class PackageWriter:
         """Append a chunk of the streamed section."""
         self._write(chunk)
 
-    def finish(self, enclave: Enclave, measurement: Measurement, signature: Sigstruct) -> None:
-        """Write the descriptor and the section headers, and point the ELF header at them."""
+    def finish(
+        self, enclave: Enclave, measurement: Measurement, signature: Sigstruct, record: BuildRecord
+    ) -> None:
+        """Write descriptor, build record and section headers, and point the ELF header at these."""
         section, place = max(self._placed.items())
         if place.end != self._position:
             written = self._position - place.offset
             raise PackageError(section.elf_name, f"{written} bytes were written", expected=f"{place.size}")
         packed = descriptor_format.encode(Descriptor(enclave, measurement.trace, signature.pack()))
         self._add(Section.ENCLAVE, BytesContent(packed))
+        self._add(Section.BUILD, BytesContent(buildrecord.encode(record)))
 
         strings, headers = self._launcher.section_table(self._placed, self._position)
         self._write(strings)
@@ -207,6 +211,11 @@ class Package:
         return self._file[: self.sections[Section.KERNEL].offset]
 
     @property
+    def build_record(self) -> BuildRecord:
+        """What the package says about how it was made; BuildRecordError when that is malformed."""
+        return buildrecord.decode(bytes(self.section(Section.BUILD)[: buildrecord.LARGEST + 1]))
+
+    @property
     def record(self) -> bytes:
         """The canonical config record: what the kernel reads."""
         return self._part(self.parameters.record)
@@ -288,7 +297,7 @@ def _map(path: Path) -> memoryview:
 
 
 def _sections(data: memoryview) -> dict[Section, Place]:
-    """Find the eight sections: each there once, in order, page-aligned, apart, and nothing beside them."""
+    """Find the nine sections: each there once, in order, page-aligned, apart, and nothing beside them."""
 
     def read(offset: int, size: int) -> bytes:
         return bytes(data[offset : offset + size])
@@ -374,7 +383,7 @@ def _check_all_is_loaded(enclave: Enclave, found: Mapping[Section, memoryview]) 
     for section, data in found.items():
         end = 0
         for start, size in [*taken[section], (len(data), 0)]:
-            if section is not Section.ENCLAVE and not _is_zero(data[end:start]):
+            if section < Section.ENCLAVE and not _is_zero(data[end:start]):
                 raise DescriptorError(f"{section.elf_name} has bytes before {start:#x} that are not measured")
             end = max(end, start + size)
 

@@ -24,7 +24,7 @@ from mystikos.rootfs import RootFs, from_archive
 
 __all__ = ["PARTS", "Parts", "extract", "public_key", "root_file_system"]
 
-PARTS = ("rootfs", "config", "kernel", "crt", "sigstruct", "descriptor")
+PARTS = ("rootfs", "config", "kernel", "crt", "sigstruct", "descriptor", "build")
 """What can be extracted."""
 
 _ROOTFS, _ARCHIVE = "rootfs", "rootfs.cpio"
@@ -41,6 +41,7 @@ _FILES: dict[str, tuple[tuple[str, Callable[[Package], _Bytes]], ...]] = {
         ("signer.pem", lambda package: public_key(package.sigstruct, str(package.path))),
     ),
     "descriptor": (("descriptor.bin", lambda package: package.section(Section.ENCLAVE)),),
+    "build": (("build.json", lambda package: package.section(Section.BUILD)),),
 }
 
 

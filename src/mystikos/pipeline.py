@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,6 +18,7 @@ from mystikos import config as configs
 from mystikos.closure import closure_check, grouped
 from mystikos.errors import AttachError, ConfigError, OutputError
 from mystikos.formats.atomic import atomic_directory, atomic_output
+from mystikos.formats.buildrecord import BuildRecord, BuildRecordError
 from mystikos.formats.content import BytesContent
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.keysafety import check_debug, check_key
@@ -26,6 +27,7 @@ from mystikos.measurement import measure as measure_enclave
 from mystikos.package import PackageWriter, unpack
 from mystikos.preflight import preflight
 from mystikos.progress import Counter, Progress
+from mystikos.provenance import ToolChange, other_tools, record_of
 from mystikos.request import DetachedSigner, SigningRequest
 from mystikos.signers import is_release_key
 
@@ -137,7 +139,7 @@ def build_into(
         security_version=config.security_version,
         date=date,
     )
-    writer.finish(planned.enclave, measurement, signed)
+    writer.finish(planned.enclave, measurement, signed, record_of(runtime, config, measurement, signed))
     return Built(planned, signed, lacking)
 
 
@@ -233,11 +235,12 @@ def rebuild(
     config: Config | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
-) -> None:
+) -> tuple[ToolChange, ...]:
     """Build ``package`` again as ``output``, with the signature that it has, whatever it is over.
 
     From the application directory (or archive) ``source`` and ``config``; from its own where one is None.
-    Equal files are the proof that the package is made of nothing else.
+    Equal files are the proof that the package is made of nothing else. Returns which tools have another
+    version than the package says it was made with; in ``output`` it says the same.
     """
     runtime = runtime or Runtime.load()
     root = parts.root_file_system(package) if source is None else _load(source)
@@ -248,7 +251,18 @@ def rebuild(
         measurement = measure_enclave(
             planned.enclave, writer.contents(planned.contents), progress=_counter(planned, progress).add
         )
-        writer.finish(planned.enclave, measurement, package.sigstruct)
+        record = record_of(runtime, config, measurement, package.sigstruct)
+        first = _claimed(package, record)
+        said = replace(record, mystikos=first.mystikos, tools=first.tools)
+        writer.finish(planned.enclave, measurement, package.sigstruct, said)
+    return other_tools(first, record)
+
+
+def _claimed(package: Package, otherwise: BuildRecord) -> BuildRecord:
+    try:
+        return package.build_record
+    except BuildRecordError:
+        return otherwise
 
 
 class _Hashed:

@@ -134,6 +134,7 @@ def test_extract_writes_the_parts_and_names_them(home: Path, capsys: pytest.Capt
             "sigstruct.bin",
             "signer.pem",
             "descriptor.bin",
+            "build.json",
         )
     ]
     assert main(["diff", "appdir", "parts/rootfs"]) == 0

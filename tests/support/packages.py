@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from mystikos import config as configs
-from mystikos import pipeline, signature
+from mystikos import pipeline, provenance, signature
 from mystikos.config import Config
-from mystikos.formats import descriptor, elf
+from mystikos.formats import buildrecord, descriptor, elf
 from mystikos.formats.content import BytesContent
 from mystikos.formats.descriptor import Descriptor, Section
 from mystikos.launcher import Runtime
@@ -114,11 +114,19 @@ class PackageForge:
             product_id=old.product_id,
             security_version=old.security_version,
         )
-        return self.put(
+        self.put(
             Section.ENCLAVE,
             0,
             descriptor.encode(Descriptor(found.enclave, measured.trace, signed.pack())),
         )
+        return self.fix_record(date=signed.day, marks=measured.marks)
+
+    def fix_record(self, **changes: object) -> PackageForge:
+        """Let the build record tell of what is there now, as a careful attacker would."""
+        there = replace(self.package, _file=memoryview(bytes(self.data)))
+        inputs = provenance.inputs_of_package(there)
+        record = replace(self.package.build_record, inputs=inputs, **changes)  # type: ignore[arg-type]
+        return self.put(Section.BUILD, 0, buildrecord.encode(record))
 
     def truncate(self, size: int) -> PackageForge:
         """Cut the file."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from tests.golden import measurements
@@ -25,7 +25,7 @@ from mystikos.formats.descriptor import (
     Tcs,
     page_count,
 )
-from mystikos.measurement import measure
+from mystikos.measurement import mark_stride, measure
 
 MIB = 1 << 20
 
@@ -53,6 +53,41 @@ def noise(size: int) -> bytes:
 
 def rootfs_region(size: int, offset: int = 0) -> Region:
     return Region(Kind.ROOTFS, offset, page_count(size), REG_R, True, Slice(Section.ROOTFS, 0, size))
+
+
+def marks_of(data: bytes, kind: Kind = Kind.ROOTFS) -> tuple[bytes, ...]:
+    region = Region(kind, 0, page_count(len(data)), REG_R, True, Slice(Section.ROOTFS, 0, len(data)))
+    return measure(one_region(region), {Section.ROOTFS: Pieces(data, 1000)}).marks
+
+
+@pytest.mark.parametrize("pages", [1, 127, 128, 129, 1024])
+def test_a_small_root_file_system_has_a_mark_for_every_page(pages: int) -> None:
+    data = noise(pages * PAGE - 5)
+    marks = marks_of(data)
+    assert len(marks) == pages
+    changed = bytearray(data)
+    changed[(pages - 1) // 2 * PAGE + 7] ^= 1
+    same = [one == other for one, other in zip(marks, marks_of(bytes(changed)), strict=True)]
+    assert same == [True] * ((pages - 1) // 2) + [False] * (pages - (pages - 1) // 2)
+
+
+@pytest.mark.parametrize(("pages", "stride"), [(1025, 2), (5000, 5), (131_072, 128), (500_000, 489)])
+def test_a_large_one_has_at_most_1024(pages: int, stride: int) -> None:
+    assert mark_stride(pages) == stride
+    if pages < 10_000:
+        assert len(marks_of(noise(pages * PAGE))) == -(-pages // stride) <= 1024
+
+
+def test_marks_are_what_mrenclave_would_be_there() -> None:
+    data = noise(3 * PAGE)
+    enclave = one_region(rootfs_region(len(data)))
+    part = replace(enclave, regions=(rootfs_region(2 * PAGE),))
+    contents = {Section.ROOTFS: BytesContent(data[: 2 * PAGE])}
+    assert marks_of(data)[1] == reference(part, contents)[:8]
+
+
+def test_other_regions_have_no_marks() -> None:
+    assert marks_of(noise(PAGE), Kind.CRT) == ()
 
 
 def one_region(region: Region) -> Enclave:

@@ -16,6 +16,7 @@ from tests.support.packages import PackageForge
 from mystikos import signature
 from mystikos.errors import MystError, PackageError, RuntimeMissingError
 from mystikos.formats import elf
+from mystikos.formats.buildrecord import BuildRecord
 from mystikos.formats.descriptor import Enclave, Section
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.measurement import Measurement, measure
@@ -130,12 +131,12 @@ def test_a_stream_of_another_size_than_planned_never_becomes_a_package(size: int
         writer.finish(*finishing_touches())
 
 
-def finishing_touches() -> tuple[Enclave, Measurement, Sigstruct]:
+def finishing_touches() -> tuple[Enclave, Measurement, Sigstruct, BuildRecord]:
     """What is written last, for no enclave in particular."""
     enclave = Enclave(2 << 20, False, ())
     measured = measure(enclave, {})
     signed = signature.sign(measured.mrenclave, enclave, packages.signer(), product_id=0, security_version=0)
-    return enclave, measured, signed
+    return enclave, measured, signed, BuildRecord("0", {}, {}, signed.day)
 
 
 def test_what_is_no_file_or_an_empty_one_is_refused(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_every_part_is_written(package: Package, tmp_path: Path) -> None:
     assert (here / "libmystcrt.so").read_bytes() == packages.runtime().crt
     assert (here / "sigstruct.bin").read_bytes() == package.sigstruct.pack()
     assert (here / "descriptor.bin").read_bytes() == package.section(Section.ENCLAVE)
+    assert (here / "build.json").read_bytes() == package.section(Section.BUILD)
     key = load_pem_public_key((here / "signer.pem").read_bytes())
     assert key.public_numbers().n == packages.signer().public_modulus()  # type: ignore[union-attr]
     assert b"".join(rootfs.scan(here / "rootfs").chunks()) == package.section(Section.ROOTFS)
@@ -66,6 +67,7 @@ def test_what_comes_out_makes_the_same_package_again(package: Package, tmp_path:
         ("crt", {"libmystcrt.so"}),
         ("sigstruct", {"sigstruct.bin", "signer.pem"}),
         ("descriptor", {"descriptor.bin"}),
+        ("build", {"build.json"}),
     ],
 )
 def test_one_part_can_be_asked_for(package: Package, tmp_path: Path, part: str, files: set[str]) -> None:

@@ -82,6 +82,7 @@ def _tree(found: Difference, before: Path, after: Path) -> Tree:
         ("layout", [_layout(change) for change in found.layout]),
         ("enclave", [_field(change) for change in found.enclave]),
         ("SIGSTRUCT", [_field(change) for change in found.sigstruct]),
+        ("made with (not measured)", [_field(change) for change in found.tools]),
     ):
         _add(tree, title, lines)
     return tree

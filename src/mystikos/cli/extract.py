@@ -47,8 +47,8 @@ def command(
     """Write the parts of PACKAGE into the new or empty directory DIR.
 
     These are rootfs (the root file system), config.json (as its author wrote it), config.cbor (what the
-    kernel reads), libmystkernel, libmystcrt.so, sigstruct.bin, signer.pem (the public key) and
-    descriptor.bin. Whether PACKAGE is genuine is for `myst verify` to tell.
+    kernel reads), libmystkernel, libmystcrt.so, sigstruct.bin, signer.pem (the public key),
+    descriptor.bin and build.json (how it was made). Whether PACKAGE is genuine is for `myst verify` to tell.
 
     Nothing is written outside of DIR, and DIR appears whole or not at all.
     """

@@ -88,12 +88,12 @@ def _rebuilt(path: Path, appdir: Path | None, config_file: Path | None) -> Check
     with tempfile.TemporaryDirectory(prefix="myst-rebuild-") as home, progress_bar("rebuilding") as progress:
         again = Path(home) / "package"
         try:
-            pipeline.rebuild(package, again, source=appdir, config=config, progress=progress)
+            tools = pipeline.rebuild(package, again, source=appdir, config=config, progress=progress)
         except (ConfigError, RootFsError) as error:
             if appdir or config_file:
                 raise
             return rebuilding.failed(str(error))
-        return rebuilding.check(package, unpack(again))
+        return rebuilding.check(package, unpack(again), tools)
 
 
 def _plain(report: Report) -> dict[str, object]:

@@ -100,6 +100,7 @@ class Difference:
     layout: tuple[LayoutChange, ...] = ()
     enclave: tuple[FieldChange, ...] = ()
     sigstruct: tuple[FieldChange, ...] = ()
+    tools: tuple[FieldChange, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -112,4 +113,5 @@ class Difference:
             or self.layout
             or self.enclave
             or self.sigstruct
+            or self.tools
         )

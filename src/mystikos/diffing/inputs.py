@@ -17,10 +17,12 @@ from mystikos.diffing.findings import ContentChange, Difference, FieldChange, Fi
 from mystikos.diffing.pages import first_page, layout_changes
 from mystikos.errors import ConfigError, DiffError
 from mystikos.formats import elf
+from mystikos.formats.buildrecord import BuildRecordError
 from mystikos.formats.descriptor import PAGE, Enclave, Section
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.package import Package, unpack
 from mystikos.progress import Counter, Progress
+from mystikos.provenance import other_tools
 from mystikos.rootfs import Entry, RootFs
 from mystikos.signed_directory import executable, is_signed_directory
 
@@ -102,9 +104,10 @@ def diff_packages(before: Package, after: Package, *, progress: Progress | None 
         layout=layout_changes(before, after),
         enclave=_enclave(before.enclave, after.enclave),
         sigstruct=_sigstruct(before.sigstruct, after.sigstruct),
+        tools=_tools(before, after),
     )
     if found.equal:  # what is left is neither measured nor signed: headers, and the trace for diagnosis
-        rest = content_change("headers", before.file, after.file, measured=False)
+        rest = content_change("headers or build record", before.file, after.file, measured=False)
         return replace(found, contents=(rest,) if rest else ())
     return found
 
@@ -187,6 +190,15 @@ def _enclave(before: Enclave, after: Enclave) -> tuple[FieldChange, ...]:
         "ssa_frame_pages": "SSAFRAMESIZE",
     }
     return _field_changes(before, after, names, hexadecimal={"size", "attributes", "xfrm", "miscselect"})
+
+
+def _tools(before: Package, after: Package) -> tuple[FieldChange, ...]:
+    """The versions in the build records; none when one of them is no record."""
+    try:
+        one, other = before.build_record, after.build_record
+    except BuildRecordError:
+        return ()
+    return tuple(FieldChange(*change) for change in other_tools(one, other))
 
 
 def _sigstruct(before: Sigstruct, after: Sigstruct) -> tuple[FieldChange, ...]:

@@ -93,23 +93,12 @@ def _entry_at(package: Package, at: int) -> bytes | None:
     if at >= len(image):
         return None
     try:
-        for member in cpio.decode(_ViewReader(image), ".mystrootfs"):
+        for member in cpio.decode(cpio.BytesReader(image), ".mystrootfs"):
             if at < member.data_offset + member.header.size + -member.header.size % 4:
                 return member.header.path
     except RootFsError:
         return None
     return cpio.TRAILER_NAME
-
-
-class _ViewReader:
-    """A ``cpio.Reader`` over a mapped section."""
-
-    def __init__(self, view: memoryview) -> None:
-        self._view = view
-        self.size = len(view)
-
-    def read(self, offset: int, size: int) -> bytes:
-        return bytes(self._view[offset : offset + size])
 
 
 def layout_changes(before: Package, after: Package) -> tuple[LayoutChange, ...]:

@@ -95,16 +95,16 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BytesReader:
-    """An archive that is in memory."""
+    """An archive that is in memory, or mapped."""
 
-    data: bytes
+    data: bytes | memoryview
 
     @property
     def size(self) -> int:
         return len(self.data)
 
     def read(self, offset: int, size: int) -> bytes:
-        return self.data[offset : offset + size]
+        return bytes(self.data[offset : offset + size])
 
 
 def padding(size: int) -> bytes:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from mystikos import _abi
+from mystikos.formats import buildrecord
 
 __all__ = [
     "PAGE",
@@ -62,7 +63,10 @@ class DescriptorError(ValueError):
 
 
 class Section(IntEnum):
-    """A package's sections in file order; the value is what a region record says."""
+    """A package's sections in file order; the value is what a region record says.
+
+    The last one says how the package was made; launcher and enclave know nothing of it.
+    """
 
     KERNEL = 0
     CRT = 1
@@ -72,11 +76,12 @@ class Section(IntEnum):
     ROOTHASHES = 5
     ROOTFS = 6
     ENCLAVE = 7
+    BUILD = 8
 
     @property
     def elf_name(self) -> str:
         """The section's name in the file."""
-        return _abi.SECTIONS[self]
+        return buildrecord.SECTION if self is Section.BUILD else _abi.SECTIONS[self]
 
 
 class Kind(IntEnum):
@@ -176,8 +181,8 @@ class Region:
         return None
 
     def _slice_problem(self, source: Slice) -> str | None:
-        if source.section is Section.ENCLAVE:
-            return "its bytes would come from the descriptor itself"
+        if source.section >= Section.ENCLAVE:
+            return "its bytes would come from the descriptor itself, or from the build record"
         if source.offset % PAGE:
             return f"its bytes start at {source.offset:#x}, not at a page boundary"
         if self.pages != page_count(source.size):

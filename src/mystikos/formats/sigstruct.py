@@ -65,6 +65,12 @@ class Sigstruct:
     exponent: int = EXPONENT
     vendor: int = 0
 
+    @property
+    def day(self) -> str:
+        """DATE as YYYY-MM-DD; of another signer's making it need not be a date."""
+        digits = f"{self.date:08x}"
+        return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+
     def pack(self) -> bytes:
         """The 1808 bytes; fields this version does not use (CET, KSS, family) are zero."""
         return _STRUCT.pack(

@@ -17,6 +17,7 @@ from mystikos.inspection.calls import SyscallFacts, syscalls
 from mystikos.inspection.code import code_facts
 from mystikos.inspection.enclave import enclave_facts
 from mystikos.inspection.facts import (
+    BuildFacts,
     CallSite,
     CauseFacts,
     CodeFacts,
@@ -37,6 +38,7 @@ from mystikos.inspection.facts import (
 from mystikos.inspection.files import rootfs_facts
 from mystikos.inspection.identity import (
     application,
+    build_facts,
     config_facts,
     identity_facts,
     image_facts,
@@ -49,6 +51,7 @@ from mystikos.progress import Counter, Progress
 from mystikos.signed_directory import executable, is_signed_directory
 
 __all__ = [
+    "BuildFacts",
     "CallSite",
     "CauseFacts",
     "CodeFacts",
@@ -98,6 +101,7 @@ def inspect_package(
     return PackageFacts(
         application=application(package),
         identity=identity_facts(package),
+        build=build_facts(package),
         config=config_facts(package),
         enclave=enclave_facts(package),
         file_size=len(package.file),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = [
+    "BuildFacts",
     "CallSite",
     "CauseFacts",
     "CodeFacts",
@@ -136,6 +137,14 @@ class IdentityFacts:
 
 
 @dataclass(frozen=True)
+class BuildFacts:
+    """What the package says it was made with: versions of mystikos and of the tools that decide about bytes."""
+
+    mystikos: str
+    tools: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class SettingFacts:
     """One key of the config as the kernel reads it; ``given`` is None when the JSON cannot be read."""
 
@@ -222,6 +231,7 @@ class PackageFacts:
 
     application: bytes | None  # None when the config cannot be read
     identity: IdentityFacts
+    build: BuildFacts | None  # None when the build record cannot be read
     config: ConfigFacts
     enclave: EnclaveFacts
     file_size: int

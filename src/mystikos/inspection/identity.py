@@ -9,19 +9,26 @@ from mystikos import config as configs
 from mystikos import signature
 from mystikos.config import Config
 from mystikos.errors import ConfigError, RuntimeMissingError
+from mystikos.formats.buildrecord import BuildRecordError
 from mystikos.formats.descriptor import Section
-from mystikos.inspection.facts import ConfigFacts, IdentityFacts, ImageFacts, SectionFacts, SettingFacts
+from mystikos.inspection.facts import (
+    BuildFacts,
+    ConfigFacts,
+    IdentityFacts,
+    ImageFacts,
+    SectionFacts,
+    SettingFacts,
+)
 from mystikos.launcher import Runtime
 from mystikos.package import Package
+from mystikos.provenance import images_of_package, images_of_runtime
 from mystikos.signers import PUBLISHED_KEYS
-from mystikos.verification import images
 
 
 def identity_facts(package: Package) -> IdentityFacts:
     """What SIGSTRUCT says."""
     signed = package.sigstruct
     signer = signature.mrsigner(signed.modulus).hex()
-    date = f"{signed.date:08x}"
     return IdentityFacts(
         mrenclave=signed.enclave_hash.hex(),
         mrsigner=signer,
@@ -29,7 +36,7 @@ def identity_facts(package: Package) -> IdentityFacts:
         product_id=signed.product_id,
         security_version=signed.security_version,
         debug=package.enclave.debug,
-        date=f"{date[:4]}-{date[4:6]}-{date[6:]}",
+        date=signed.day,
         vendor=f"{signed.vendor:#x}",
         attributes=f"{signed.attributes:#x}",
         attributes_mask=f"{signed.attributes_mask:#x}",
@@ -38,6 +45,15 @@ def identity_facts(package: Package) -> IdentityFacts:
         miscselect=f"{signed.miscselect:#x}",
         miscmask=f"{signed.miscmask:#x}",
     )
+
+
+def build_facts(package: Package) -> BuildFacts | None:
+    """The versions that the package tells; None when its build record cannot be read."""
+    try:
+        record = package.build_record
+    except BuildRecordError:
+        return None
+    return BuildFacts(record.mystikos, dict(sorted(record.tools.items())))
 
 
 def application(package: Package) -> bytes | None:
@@ -96,12 +112,12 @@ def image_facts(package: Package, runtime: Runtime | None) -> tuple[ImageFacts, 
     known = _known(runtime)
     return tuple(
         ImageFacts(name, sizes[name], digest, known[name] == digest if known else None)
-        for name, digest in images.of_package(package).items()
+        for name, digest in images_of_package(package).items()
     )
 
 
 def _known(runtime: Runtime | None) -> Mapping[str, str] | None:
     try:
-        return images.of_runtime(runtime or Runtime.load())
+        return images_of_runtime(runtime or Runtime.load())
     except RuntimeMissingError:
         return None

@@ -10,6 +10,7 @@ from mystikos.config import KEYS, format_size
 from mystikos.config.kinds import Size
 from mystikos.formats.descriptor import PAGE
 from mystikos.inspection.facts import (
+    BuildFacts,
     CallSite,
     CodeFacts,
     EnclaveFacts,
@@ -55,6 +56,7 @@ def identity_rows(facts: PackageFacts) -> list[tuple[str, str]]:
         ("SecurityVersion", str(identity.security_version)),
         ("Debug", "yes: the host can read its memory" if identity.debug else "no"),
         ("Signature date", identity.date),
+        ("Made with", _made_with(facts.build)),
         ("ATTRIBUTES.FLAGS", f"{identity.attributes}, mask {identity.attributes_mask}"),
         ("XFRM", f"{identity.xfrm}, mask {identity.xfrm_mask}"),
         ("MISCSELECT", f"{identity.miscselect}, mask {identity.miscmask}"),
@@ -63,6 +65,13 @@ def identity_rows(facts: PackageFacts) -> list[tuple[str, str]]:
         ("Threads", str(enclave.threads)),
         ("File", size(facts.file_size)),
     ]
+
+
+def _made_with(build: BuildFacts | None) -> str:
+    if build is None:
+        return "unknown: the build record cannot be read"
+    tools = (f"{name} {version.removeprefix(f'{name} ')}" for name, version in build.tools.items())
+    return f"mystikos {', '.join([build.mystikos, *tools])} (a claim)"
 
 
 def setting_value(setting: SettingFacts) -> str:

@@ -19,8 +19,9 @@ from mystikos.errors import PackageError, RuntimeMissingError
 from mystikos.launcher import Runtime
 from mystikos.package import Package, is_damaged, unpack
 from mystikos.progress import Counter, Progress
+from mystikos.provenance import images_of_package, images_of_runtime
 from mystikos.signed_directory import BIN, differing_part, executable
-from mystikos.verification import consistency, images, judging
+from mystikos.verification import consistency, images, judging, tracing
 from mystikos.verification.policy import Policy, mrsigner_of
 from mystikos.verification.policy import load as load_policy
 from mystikos.verification.report import Check, Mismatch, Report
@@ -73,7 +74,7 @@ def verify(
     """
     counter = Counter(progress, package.enclave.measured_size)
     measured = measurement.measure(package.enclave, package.contents, progress=counter.add)
-    found = images.of_package(package)
+    found = images_of_package(package)
     strictness = "exact" if policy is None else policy.attribute_masks
     made = [
         *consistency.checks(package, measured, strictness),
@@ -87,13 +88,13 @@ def verify(
         security_version=package.sigstruct.security_version,
         debug=package.enclave.debug,
         checks=tuple(made),
-        mismatch=consistency.first_mismatch(package, measured),
+        mismatch=tracing.first_mismatch(package, measured),
         images=found,
     )
 
 
 def _installed(runtime: Runtime | None) -> dict[str, str] | RuntimeMissingError:
     try:
-        return dict(images.of_runtime(runtime or Runtime.load()))
+        return dict(images_of_runtime(runtime or Runtime.load()))
     except RuntimeMissingError as error:
         return error

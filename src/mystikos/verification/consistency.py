@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mystikos import _abi, config, parts, signature
+from mystikos import _abi, config, parts, provenance, signature
 from mystikos.errors import MystError
 from mystikos.formats import cpio, elf
+from mystikos.formats.buildrecord import BuildRecordError
 from mystikos.formats.descriptor import (
     PAGE,
     REG_R,
@@ -29,9 +30,10 @@ from mystikos.measurement import Measurement
 from mystikos.package import Package
 from mystikos.rootfs import printable
 from mystikos.signers import PUBLISHED_KEYS
-from mystikos.verification.report import Check, Mismatch
+from mystikos.verification.report import Check
+from mystikos.verification.tracing import first_mismatch, shown
 
-__all__ = ["checks", "first_mismatch"]
+__all__ = ["checks"]
 
 
 def checks(package: Package, measured: Measurement, strictness: str = "exact") -> Iterator[Check]:
@@ -48,31 +50,18 @@ def checks(package: Package, measured: Measurement, strictness: str = "exact") -
     yield Check("layout", "every section is measured, in its place, with its rights", _layout(package))
     yield Check("rootfs", "the root file system is one tree, and written as mystikos does", _rootfs(package))
     yield Check("config", "kernel and signature hold what the JSON says", _config(package))
+    yield Check("record", "the build record tells of what is here", _record(package, measured))
 
 
 def _measurement(package: Package, measured: Measurement) -> str | None:
     mismatch = first_mismatch(package, measured)
     signed = package.sigstruct.enclave_hash
     if measured.mrenclave != signed:
-        where = f"; first changed: {_shown(mismatch)}" if mismatch else ""
+        where = f"; first changed: {shown(mismatch)}" if mismatch else ""
         return f"MRENCLAVE is {measured.mrenclave.hex()}, signed was {signed.hex()}{where}"
     if mismatch:
-        return f"the descriptor's trace is not that of the measurement, from {_shown(mismatch)} on"
+        return f"the descriptor's trace is not that of the measurement, from {shown(mismatch)} on"
     return None
-
-
-def first_mismatch(package: Package, measured: Measurement) -> Mismatch | None:
-    """The first region after which the stored trace and the one found differ."""
-    for region, stored, found in zip(package.enclave.regions, package.trace, measured.trace, strict=True):
-        if stored != found:
-            section = region.source.section.elf_name if isinstance(region.source, Slice) else None
-            return Mismatch(region.kind.name, region.offset, section)
-    return None
-
-
-def _shown(mismatch: Mismatch) -> str:
-    section = f"{mismatch.section}, " if mismatch.section else ""
-    return f"{section}region {mismatch.region} at {mismatch.offset:#x}"
 
 
 def _signature(package: Package) -> str | None:
@@ -165,6 +154,23 @@ def _config(package: Package) -> str | None:
     )
     wrong = [f"{key} is {said!r} but the enclave has {has!r}" for key, said, has in pairs if said != has]
     return "; ".join(wrong) or None
+
+
+def _record(package: Package, measured: Measurement) -> str | None:
+    """What of the record can be told; the versions in it are a claim."""
+    try:
+        record = package.build_record
+    except BuildRecordError as exc:
+        return f"{Section.BUILD.elf_name}: {exc}"
+    found = provenance.inputs_of_package(package)
+    for name in sorted({*record.inputs, *found}):
+        if record.inputs.get(name) != found.get(name):
+            return f"{name}: it tells of {record.inputs.get(name)}, and there is {found.get(name)}"
+    if record.date != package.sigstruct.day:
+        return f"it tells the date {record.date}, and the signature is of {package.sigstruct.day}"
+    if record.marks != measured.marks and measured.mrenclave == package.sigstruct.enclave_hash:
+        return "its marks are not those of the measurement"
+    return None
 
 
 def _layout(package: Package) -> str | None:

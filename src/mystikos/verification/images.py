@@ -5,39 +5,16 @@ The launcher is not measured (on ``sgx`` nobody trusts it), so it is compared wi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 import mystikos
 from mystikos.errors import RuntimeMissingError
-from mystikos.formats.descriptor import Section
-from mystikos.launcher import Runtime
-from mystikos.layout import Kernel
-from mystikos.package import Package, launcher_digest
 from mystikos.verification.policy import INSTALLED, Policy
 from mystikos.verification.report import Check
 
-__all__ = ["checks", "of_package", "of_runtime"]
+__all__ = ["checks"]
 
 _NAMES = {"launcher": "launcher", "kernel": "kernel", "crt": "CRT image"}
-
-
-def of_package(package: Package) -> Mapping[str, str]:
-    """SHA-256 (hexadecimal) of each image in a package."""
-    return {
-        "launcher": launcher_digest(package.launcher).hex(),
-        "kernel": hashlib.sha256(package.section(Section.KERNEL)).hexdigest(),
-        "crt": hashlib.sha256(package.section(Section.CRT)).hexdigest(),
-    }
-
-
-def of_runtime(runtime: Runtime) -> Mapping[str, str]:
-    """SHA-256 (hexadecimal) of each image as a package holds it."""
-    return {
-        "launcher": launcher_digest(memoryview(runtime.launcher)).hex(),
-        "kernel": hashlib.sha256(Kernel.parse(runtime.kernel, "libmystkernel").data).hexdigest(),
-        "crt": hashlib.sha256(runtime.crt).hexdigest(),
-    }
 
 
 def checks(

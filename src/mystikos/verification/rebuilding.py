@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from mystikos.diffing import Difference, diff_packages
 from mystikos.diffing.content import first_difference
 from mystikos.package import Package
+from mystikos.provenance import ToolChange
 from mystikos.rootfs import printable
 from mystikos.verification.report import Check
 
@@ -19,14 +20,19 @@ NAME = "rebuild"
 _MEANING = "the same inputs, packaged again, give the same bytes"
 
 
-def check(package: Package, again: Package) -> Check:
-    """Whether two packages are the same bytes; ``again`` is the one that was built now."""
+def check(package: Package, again: Package, other_tools: tuple[ToolChange, ...] = ()) -> Check:
+    """Whether two packages are the same bytes; ``again`` is the one that was built now.
+
+    ``other_tools`` are the versions that differ from those the package was made with.
+    """
+    tools = ", ".join(f"{tool.name} {tool.before} → {tool.after}" for tool in other_tools)
     at = first_difference(package.file, again.file)
     if at is None:
-        return Check(NAME, _MEANING)
+        return Check(NAME, f"{_MEANING}, with other tools, too: {tools}" if tools else _MEANING)
     causes = list(_causes(diff_packages(package, again)))
     more = f"; and {len(causes) - 1} more differences" if len(causes) > 1 else ""
-    return Check(NAME, _MEANING, f"from byte {at:#x} on, packaged → built now: {causes[0]}{more}")
+    found = f"from byte {at:#x} on, packaged → built now: {causes[0]}{more}"
+    return Check(NAME, _MEANING, f"{found}; it was made with other tools: {tools}" if tools else found)
 
 
 def failed(reason: str) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.support.archives import HOSTILE
 from tests.support.packages import PackageForge
 
 from mystikos import pipeline, rootfs
-from mystikos.diffing import Difference, diff, diff_packages
+from mystikos.diffing import Difference, FieldChange, diff, diff_packages
 from mystikos.errors import DiffError, MystError
 from mystikos.formats.descriptor import PAGE, Enclave, Kind, Section
 from mystikos.launcher import Runtime
@@ -190,7 +191,7 @@ def test_a_difference_that_nobody_measures_is_told(make: Maker, tmp_path: Path) 
     path = make()
     forge = PackageForge.of(path).flip(Section.ENCLAVE, 128 + 96).fix_descriptor()
     found = diff(path, forge.write(tmp_path))
-    assert [(one.part, one.measured) for one in found.contents] == [("headers", False)]
+    assert [(one.part, one.measured) for one in found.contents] == [("headers or build record", False)]
     assert not found.equal
 
 
@@ -266,3 +267,20 @@ def test_inputs_of_two_kinds_are_refused(make: Maker, tmp_path: Path) -> None:
         diff(tmp_path / "appdir1", path)
     with pytest.raises(DiffError, match="No such file"):
         diff(path, tmp_path / "nowhere")
+
+
+def test_packages_of_other_tools_differ_in_those_alone(make: Maker) -> None:
+    before = make()
+    after = make(runtime=dataclasses.replace(packages.runtime(), rustc="rustc 1.99.0"))
+    found = diff(before, after)
+    assert not found.equal
+    assert found.tools == (FieldChange("rustc", "unknown", "rustc 1.99.0"),)
+    assert found == Difference("package", found.mrenclave_before, found.mrenclave_after, tools=found.tools)
+
+
+def test_a_record_that_is_none_is_told_as_bytes(make: Maker, tmp_path: Path) -> None:
+    before = make()
+    found = diff(before, PackageForge.of(before).put(Section.BUILD, 0, b"[").write(tmp_path))
+    assert [(change.part, change.measured) for change in found.contents] == [
+        ("headers or build record", False)
+    ]

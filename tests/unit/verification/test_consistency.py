@@ -12,6 +12,7 @@ from tests.support.packages import PackageForge
 
 from mystikos import _abi, signature
 from mystikos.errors import PackageError
+from mystikos.formats import buildrecord
 from mystikos.formats.descriptor import Kind, Section
 from mystikos.package import unpack
 from mystikos.signers import PUBLISHED_KEYS
@@ -239,3 +240,45 @@ def test_what_never_was_a_package_has_no_report(tmp_path: Path) -> None:
     for name in ("program", "text", "absent", "."):
         with pytest.raises(PackageError):
             examine(tmp_path / name)
+
+
+LIES: dict[str, tuple[dict[str, object], str]] = {
+    "a kernel": ({"inputs": {"kernel": "0" * 64}}, "kernel: it tells of 0000"),
+    "a config": ({"inputs": {"config": "0" * 64}}, "config: it tells of 0000"),
+    "the date": ({"date": "1999-01-01"}, "it tells the date 1999-01-01, and the signature is of 1980-01-01"),
+    "marks": ({"marks": "wrong"}, "its marks are not those of the measurement"),
+}
+
+
+@pytest.mark.parametrize("what", LIES)
+def test_a_build_record_that_lies_fails(package: Path, tmp_path: Path, what: str) -> None:
+    forge = PackageForge.of(package)
+    record = forge.package.build_record
+    changes, told = LIES[what]
+    changes = dict(changes)
+    if "inputs" in changes:
+        changes["inputs"] = {**record.inputs, **changes["inputs"]}  # type: ignore[dict-item]
+    if "marks" in changes:
+        changes["marks"] = (b"anything", *record.marks[1:])
+    data = buildrecord.encode(replace(record, **changes))  # type: ignore[arg-type]
+    report = verify(unpack(forge.put(Section.BUILD, 0, data).write(tmp_path)))
+    assert failed(report) == ["record"]
+    assert told in problem(report, "record")
+
+
+def test_a_malformed_build_record_fails_alone(package: Path, tmp_path: Path) -> None:
+    report = verify(unpack(PackageForge.of(package).put(Section.BUILD, 5, b"\0").write(tmp_path)))
+    assert failed(report) == ["record"]
+    assert ".mystbuild: it is not JSON" in problem(report, "record")
+
+
+def test_a_launcher_that_was_changed_is_noticed_unless_the_record_was_too(
+    package: Path, tmp_path: Path
+) -> None:
+    forge = PackageForge.of(package)
+    forge.data[4096 + 100] ^= 1
+    assert failed(verify(unpack(forge.write(tmp_path)))) == ["record"]
+    forge.fix_record()
+    report = verify(unpack(forge.write(tmp_path)), runtime=packages.runtime())
+    assert failed(report) == []
+    assert "is another one than" in problem(report, "launcher")

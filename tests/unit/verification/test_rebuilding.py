@@ -114,3 +114,30 @@ def test_contents_that_nobody_could_package_are_refused(package: Package, tmp_pa
     changed = unpack(forge.put(Section.CONFIG, at, b"[").sign_again().write(tmp_path))
     with pytest.raises(ConfigError):
         rebuilt(changed, tmp_path)
+
+
+def test_other_versions_are_told_and_fail_nothing_by_themselves(package: Package, tmp_path: Path) -> None:
+    record = package.build_record
+    forge = PackageForge(bytearray(package.file), package)
+    older = {**record.tools, "cbor2": "5.6.0"}
+    assert len(older["cbor2"]) == len(record.tools["cbor2"])
+    changed = unpack(forge.fix_record(tools=older).write(tmp_path))
+    assert verify(changed, runtime=packages.runtime()).passed
+
+    tools = pipeline.rebuild(changed, tmp_path / "again", runtime=packages.runtime())
+    check = rebuilding.check(changed, unpack(tmp_path / "again"), tools)
+    assert check.passed
+    assert f"with other tools, too: cbor2 5.6.0 → {record.tools['cbor2']}" in check.meaning
+
+    tools = pipeline.rebuild(
+        changed, tmp_path / "again", runtime=packages.runtime(), config=packages.config(SecurityVersion=4)
+    )
+    check = rebuilding.check(changed, unpack(tmp_path / "again"), tools)
+    assert "; it was made with other tools: cbor2 5.6.0 → " in (check.problem or "")
+
+
+def test_a_malformed_record_is_a_difference(package: Package, tmp_path: Path) -> None:
+    forge = PackageForge(bytearray(package.file), package).put(Section.BUILD, 0, b"[")
+    changed = unpack(forge.write(tmp_path))
+    check = rebuilt(changed, tmp_path)
+    assert "headers or build record: from its byte " in (check.problem or "")
