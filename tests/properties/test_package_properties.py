@@ -24,7 +24,7 @@ from tests.support import packages
 from tests.support.packages import PackageForge
 from tests.support.rounds import rounds
 
-QUICK = rounds(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = rounds(120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -135,7 +135,7 @@ class PackageForge:
 
     def section_header(self, section: Section) -> int:
         """Where in the file a section's header is."""
-        header = elf.read_header(bytes(self.data[: elf.EHDR.size]), len(self.data))
+        header = elf.read_header(bytes(self.package.file[: elf.EHDR.size]), len(self.package.file))
         first = header.shnum - 1 - len(Section)
         return header.shoff + (first + section) * elf.SHDR.size
 

@@ -138,7 +138,7 @@ class IdentityFacts:
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What the package says it was made with: versions of mystikos and of the tools that decide about bytes."""
+    """What the package says it was made with: versions of mystikos and of what decides about bytes."""
 
     mystikos: str
     tools: Mapping[str, str]
