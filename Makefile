@@ -9,6 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
 PYTHON3 ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OTHER := .venv-other
 JOBS ?= $(shell nproc)
 # How many times as many examples as `make test` the property tests try in `make fuzz`.
 FUZZ_FACTOR ?= 100
@@ -34,7 +35,7 @@ lint: setup-test $(VENV)/.ready
 test-rust: setup-test
 	cd runtime && cargo test --locked
 
-test-python: setup-test build test-device
+test-python: setup-test build test-device $(OTHER)/.ready
 	$(BIN)/pytest -n $(JOBS)
 
 # /dev/sgx_enclave for machines without (runtime/testdevice), as cargo test builds it as well; no package contains it.
@@ -80,6 +81,11 @@ $(VENV)/.ready: pyproject.toml hatch_build.py tools/constraints.txt | setup-buil
 	$(BIN)/pip install --quiet --disable-pip-version-check -c tools/constraints.txt -e '.[dev]'
 	touch $@
 
+# Another version of Python, if this machine has one: packages must be the same bytes.
+$(OTHER)/.ready: pyproject.toml tools/constraints.txt tools/other_python.py | setup-build
+	$(PYTHON3) tools/other_python.py $(OTHER)
+	mkdir -p $(OTHER) && touch $@
+
 setup-build:
 	tools/setup build
 
@@ -87,6 +93,6 @@ setup-test:
 	tools/setup test
 
 clean:
-	rm -rf $(VENV) demo build dist site runtime/target src/mystikos/_runtime
+	rm -rf $(VENV) $(OTHER) demo build dist site runtime/target src/mystikos/_runtime
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -55,23 +55,6 @@ def test_launcher_is_unchanged_but_for_its_section_table(package: Path) -> None:
     assert set(changed) <= {*range(0x28, 0x30), *range(0x3C, 0x40)}  # e_shoff, e_shnum, e_shstrndx
 
 
-def test_readelf_and_objcopy_read_the_sections(package: Path, tmp_path: Path) -> None:
-    listed = subprocess.run(
-        ["readelf", "-SW", package], check=True, capture_output=True, text=True, env={"LC_ALL": "C"}
-    )
-    assert not listed.stderr
-    for section in Section:
-        assert listed.stdout.count(f"{section.elf_name} ") == 1
-
-    dumped = tmp_path / "rootfs"
-    subprocess.run(
-        ["objcopy", "--dump-section", f".mystrootfs={dumped}", package, tmp_path / "copy"],
-        check=True,
-        capture_output=True,
-    )
-    assert dumped.read_bytes() == bytes(unpack(package).section(Section.ROOTFS))
-
-
 def test_a_launchers_own_sections_stay_readable(tmp_path: Path) -> None:
     source = tmp_path / "launcher.c"
     source.write_text("int main(void) { return 7; }")
