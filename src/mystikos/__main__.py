@@ -1,9 +1,10 @@
-"""``python -m mystikos`` and ``myst``; an interrupt ends them quietly, while Python imports it, too."""
+"""``python -m mystikos`` and ``myst``: an interrupt ends them quietly, even while Python imports the rest."""
 
 import signal
 import sys
 
-_handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, by request
+# Where a shell started this in the background, interrupts are ignored, and stay so.
+_handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 if _handled:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
