@@ -173,4 +173,5 @@ def _details(part: _Part) -> Iterator[tuple[str, str]]:
 
 
 def _origin(region: RegionFacts) -> str:
-    return f"from {region.content}" if region.content.startswith(".") else f"filled with {region.content}"
+    filled = {"TCS": "holding the fields of a TCS", "zeros": "filled with zeros"}
+    return filled.get(region.content, f"from {region.content}")
