@@ -56,12 +56,16 @@ pub fn start(slot: usize, thread: NewThread) -> Result<()> {
     if outcome.is_ok() {
         return Ok(());
     }
-    // If the host started a thread in spite of its answer, that thread finds nothing to become and ends.
     let unused = SLOTS.lock().starting.remove(&slot);
-    if unused.is_some() {
-        release(slot);
+    match unused {
+        // If the host starts a thread in spite of its answer, that thread finds nothing to become and ends.
+        Some(_) => {
+            release(slot);
+            Err(Errno::EAGAIN)
+        }
+        // It has started one, and the thread runs: its stack must not be taken away.
+        None => Ok(()),
     }
-    Err(Errno::EAGAIN)
 }
 
 /// What the thread that was just started in `slot` is to become.
