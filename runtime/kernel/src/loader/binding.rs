@@ -224,14 +224,8 @@ fn reserve(code: &Range<u64>, size: u64) -> Option<Range<u64>> {
 
 fn give_back(area: &Range<u64>) {
     let mut space = lock();
-    // Pages that the host does not take back stay ours: nothing else will be mapped there.
-    if space
-        .pages()
-        .release(area.start, area.end - area.start)
-        .is_ok()
-    {
-        let _ = space.forget_stubs(area.clone());
-    }
+    space.pages().release(area.start, area.end - area.start);
+    let _ = space.forget_stubs(area.clone());
 }
 
 // `base`: the address of file offset 0.

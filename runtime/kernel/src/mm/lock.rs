@@ -127,7 +127,7 @@ pub fn init(layout: &'static memory::Layout, zero_pages: bool, gap: u64) -> Rang
     RESERVE_END.store(user.end, Ordering::Release);
     SPACE.call_once(|| {
         Mutex::new(AddressSpace::new(
-            HostPages { zero_pages },
+            HostPages::new(zero_pages),
             user.start..end,
             layout.window.clone(),
             end - gap,
@@ -200,10 +200,17 @@ fn grow_from_reserve(size: u64) -> bool {
 
 fn claim(range: Range<u64>) -> bool {
     #[cfg(feature = "image")]
-    let claimed = memory::claim_heap(range);
+    let claimed = are_writable(&range) && memory::claim_heap(range);
     #[cfg(not(feature = "image"))]
     let claimed = !range.is_empty();
     claimed
+}
+
+/// The host has given pages, and does not only say so: the kernel has no way on from a fault in its own heap.
+#[cfg(feature = "image")]
+fn are_writable(range: &Range<u64>) -> bool {
+    let mut pages = range.clone().step_by(PAGE as usize);
+    pages.all(|page| mystikos_platform::user::write(page, &0u64).is_ok())
 }
 
 /// Bytes of user memory that the kernel's heap has taken.

@@ -5,7 +5,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::ops::Range;
 
 use super::pages::Pages;
@@ -25,8 +25,11 @@ struct Page {
 }
 
 struct FakePages {
-    zero: bool,
+    zero: Cell<bool>,
     pages: RefCell<Vec<Page>>,
+    // What the host refuses.
+    no_discard: Cell<bool>,
+    no_protect: Cell<bool>,
 }
 
 impl FakePages {
@@ -41,16 +44,23 @@ impl FakePages {
 
 impl Pages for &FakePages {
     fn are_zero(&self) -> bool {
-        self.zero
+        self.zero.get()
     }
 
     fn protect(&self, start: u64, size: u64, prot: Prot) -> Result<()> {
+        if self.no_protect.get() {
+            return Err(Errno::ENOMEM);
+        }
         self.each(start, size, |page| page.prot = prot.effective());
         Ok(())
     }
 
     fn discard(&self, start: u64, size: u64) -> Result<()> {
-        assert!(self.zero);
+        assert!(self.zero.get());
+        if self.no_discard.get() {
+            self.zero.set(false);
+            return Err(Errno::ENOMEM);
+        }
         self.each(start, size, |page| page.content = 0);
         Ok(())
     }
@@ -168,7 +178,7 @@ impl<'a> Pair<'a> {
                 Some((prot, content)) if !prot.is_empty() => {
                     assert_eq!(page.content, *content, "content of page {index}");
                 }
-                None if self.fake.zero => assert_eq!(page.content, 0, "free page {index}"),
+                None if self.fake.zero.get() => assert_eq!(page.content, 0, "free page {index}"),
                 _ => {}
             }
         }
@@ -198,10 +208,7 @@ fn run(zero: bool, seed: u64) {
         content: if zero { 0 } else { 0xcc },
         prot: 0,
     };
-    let fake = FakePages {
-        zero,
-        pages: RefCell::new(vec![page; COUNT]),
-    };
+    let fake = of_pages(zero, page);
     let mut pair = Pair::new(&fake);
     let mut random = Random(seed);
     for _ in 0..400 {
@@ -228,15 +235,73 @@ fn random_calls_agree_with_the_model_where_pages_come_hostile() {
     (0..40).for_each(|seed| run(false, seed));
 }
 
+fn of_pages(zero: bool, page: Page) -> FakePages {
+    FakePages {
+        zero: Cell::new(zero),
+        pages: RefCell::new(vec![page; COUNT]),
+        no_discard: Cell::new(false),
+        no_protect: Cell::new(false),
+    }
+}
+
 fn fresh(zero: bool) -> FakePages {
     let page = Page {
         content: 0,
         prot: 0,
     };
-    FakePages {
-        zero,
-        pages: RefCell::new(vec![page; COUNT]),
+    of_pages(zero, page)
+}
+
+#[test]
+fn pages_that_the_host_did_not_discard_are_cleared_before_they_are_given_out_again() {
+    let fake = fresh(true);
+    let mut pair = Pair::new(&fake);
+    pair.map(10..14, Prot::RW);
+    pair.store(10..14, 7);
+    fake.no_discard.set(true);
+    drop(pair.space.unmap(addresses(&(10..12))).unwrap());
+    pair.model[10..12].fill(None);
+    assert_eq!(fake.pages.borrow()[10].content, 7);
+    pair.map(10..12, Prot::RW);
+    pair.map(12..13, Prot::READ);
+    pair.forget(13..14);
+    pair.check();
+}
+
+#[test]
+fn a_mapping_goes_even_if_the_host_does_not_take_its_pages() {
+    for zero in [true, false] {
+        let fake = fresh(zero);
+        let mut pair = Pair::new(&fake);
+        pair.map(10..14, Prot::RW);
+        pair.map(20..22, Prot::RW);
+        fake.no_protect.set(true);
+        let range = addresses(&(8..24));
+        drop(pair.space.unmap(range.clone()).unwrap());
+        assert!(pair.space.vmas().is_free(range));
+        fake.no_protect.set(false);
+        pair.model.fill(None);
+        for page in fake.pages.borrow_mut().iter_mut() {
+            page.prot = 0;
+        }
+        pair.map(8..24, Prot::RW);
+        pair.check();
     }
+}
+
+#[test]
+fn pages_that_the_host_does_not_give_are_no_mapping() {
+    let fake = fresh(true);
+    let pair = Pair::new(&fake);
+    let Pair { mut space, .. } = pair;
+    fake.no_protect.set(true);
+    let at = addresses(&(4..6));
+    let vma = Vma::anonymous(at.end, Prot::RW, Kind::Plain);
+    assert_eq!(
+        space.map(at.start, vma, Content::Zero).err(),
+        Some(Errno::ENOMEM)
+    );
+    assert!(space.vmas().is_free(at));
 }
 
 #[test]

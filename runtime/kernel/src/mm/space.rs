@@ -186,8 +186,8 @@ impl<P: Pages> AddressSpace<P> {
         let prepared = self.prepare(&range, &vma, content, !removed.0.is_empty());
         self.drop_stubs(&removed);
         if let Err(errno) = prepared {
-            // What was there is gone; the range is a hole now, and inaccessible as far as the host allows.
-            let _ = self.pages.release(range.start, range.end - range.start);
+            // What was there is gone; the range is a hole now.
+            self.pages.release(range.start, range.end - range.start);
             self.graves.extend(removed.0);
             return Err(errno);
         }
@@ -207,10 +207,10 @@ impl<P: Pages> AddressSpace<P> {
                 if filled > 0 {
                     self.pages.open_to_fill(range.start, filled)?;
                 }
-                match used && filled < size {
-                    true => self.pages.release(range.start + filled, size - filled),
-                    false => Ok(()),
+                if used && filled < size {
+                    self.pages.release(range.start + filled, size - filled);
                 }
+                Ok(())
             }
         }
     }
@@ -264,7 +264,7 @@ impl<P: Pages> AddressSpace<P> {
             && !self.vmas.iter().any(|(_, vma)| uses(vma))
         {
             let _ = self.vmas.remove_kernel((**stubs).clone());
-            let _ = self.pages.release(stubs.start, stubs.end - stubs.start);
+            self.pages.release(stubs.start, stubs.end - stubs.start);
         }
     }
 
@@ -292,7 +292,7 @@ impl<P: Pages> AddressSpace<P> {
             }
             let removed = self.vmas.remove(part);
             for run in runs(&removed) {
-                self.pages.release(run.start, run.end - run.start)?;
+                self.pages.release(run.start, run.end - run.start);
             }
             all.extend(removed);
         }
@@ -420,9 +420,8 @@ impl<P: Pages> AddressSpace<P> {
                 continue;
             }
             let size = part.end - part.start;
-            match self.pages.are_zero() {
-                true => self.pages.discard(part.start, size)?,
-                false => self.pages.clear(part.start, size, vma.prot, true)?,
+            if !self.pages.are_zero() || self.pages.discard(part.start, size).is_err() {
+                self.pages.clear(part.start, size, vma.prot, true)?;
             }
         }
         Ok(())
