@@ -98,8 +98,9 @@ global_asm!(
     "xor edx, edx",
     "xrstor64 [rcx + {extended}]",
     "jmp myst_call_return",
-    // A fresh thread is welcome once the kernel is up.
-    "1: cmp r8d, {ready}",
+    // A fresh thread is welcome once the kernel is up. Who is sent back has the stack that it came with.
+    "1: mov rsp, gs:[{host_rsp}]",
+    "cmp r8d, {ready}",
     "jne myst_enclave_refuse",
     "2: rdgsbase rax",
     "lea rsp, [rax + {kernel_stack_top}]",

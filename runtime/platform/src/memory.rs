@@ -186,10 +186,16 @@ pub fn is_outside(address: u64, size: u64) -> bool {
         .is_some_and(|layout| is_apart(address, size, layout.base, layout.size))
 }
 
-/// The range has no byte in the enclave, and does not reach around the end of the address space.
+/// Where the addresses end that Linux gives to a process that asks for no higher ones. What lies above is the host
+/// kernel's, or not an address at all.
+const PROCESS_END: u64 = 1 << 47;
+
+/// The range has no byte in the enclave, and lies where a process has memory.
 fn is_apart(address: u64, size: u64, base: u64, enclave_size: u64) -> bool {
     match (address.checked_add(size), base.checked_add(enclave_size)) {
-        (Some(end), Some(enclave_end)) => end <= base || address >= enclave_end,
+        (Some(end), Some(enclave_end)) => {
+            end <= PROCESS_END && (end <= base || address >= enclave_end)
+        }
         _ => false,
     }
 }
@@ -245,6 +251,8 @@ mod tests {
         assert!(!apart(0x18000, 0x100) && !apart(0x8000, 0x18000));
         assert!(!apart(0x8000, u64::MAX) && !apart(u64::MAX - 7, 16));
         assert!(!apart(u64::MAX, 1), "an end that cannot be told");
+        assert!(apart((1 << 47) - 8, 8) && !apart((1 << 47) - 8, 9));
+        assert!(!apart(1 << 63, 8) && !apart(0xffff_8000_0000_0000, 8));
         // Based at 0, everything below its end belongs to the enclave.
         assert!(!is_apart(0x1000, 8, 0, 0x10000) && is_apart(0x10000, 8, 0, 0x10000));
     }
