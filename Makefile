@@ -11,10 +11,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 OTHER := .venv-other
 JOBS ?= $(shell nproc)
-# How many times as many examples as `make test` the property tests try in `make fuzz`.
+# How many times as many examples as `make test` the property tests try in `make fuzz`, and how many times as many
+# programs the tests of hostile hosts run in `make hostile`.
 FUZZ_FACTOR ?= 100
+HOSTILE_FACTOR ?= 100
 
-.PHONY: all demo test lint test-rust test-python test-device test-on-device soak bench fuzz build clean setup-build setup-test docs site abi
+.PHONY: all demo test lint test-rust test-python test-device test-on-device soak bench fuzz hostile build clean setup-build setup-test docs site abi
 
 all: build
 
@@ -31,6 +33,7 @@ lint: setup-test $(VENV)/.ready
 	cd runtime && cargo clippy --locked --all-targets -- -D warnings
 	cd runtime && for crate in host kernel crt; do \
 	    cargo clippy --locked -p mystikos-$$crate --bins --features image -- -D warnings; done
+	cd runtime && cargo clippy --locked -p mystikos-host --bins --features image,hostile -- -D warnings
 
 test-rust: setup-test
 	cd runtime && cargo test --locked
@@ -57,6 +60,9 @@ bench: build setup-test
 
 fuzz: build setup-test
 	FUZZ_FACTOR=$(FUZZ_FACTOR) $(BIN)/pytest -n $(JOBS) tests/properties tests/unit/formats
+
+hostile: build setup-test
+	HOSTILE_FACTOR=$(HOSTILE_FACTOR) $(BIN)/pytest -n $(JOBS) --timeout 7200 tests/runtime/test_hostile_host.py
 
 # The generated parts of docs/reference; a test compares them.
 docs: $(VENV)/.ready

@@ -83,6 +83,16 @@ def _rustc_version() -> str:
     return done.stdout
 
 
+def build_hostile_launcher(root: Path) -> Path:
+    """Build the launcher that lies to its kernel, for tests. No package is made from it."""
+    manifest = root / "runtime" / "Cargo.toml"
+    target = Path(os.environ.get("CARGO_TARGET_DIR", manifest.parent / "target")) / "hostile"
+    features = ["--features", "image,hostile", "--target-dir", str(target)]
+    command = [find_cargo(), "build", "--locked", "--quiet", "--release", "--target", TARGET, *features]
+    _run([*command, "-p", IMAGES[0].crate, "--bin", IMAGES[0].binary], manifest)
+    return target / TARGET / "release" / IMAGES[0].binary
+
+
 def _rust_flags(root: Path) -> list[str]:
     """Keep this machine's paths out of the images: they are measured and must not depend on it."""
     home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))

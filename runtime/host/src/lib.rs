@@ -14,7 +14,7 @@
 //! * [`threads`]: host threads, entering the kernel.
 //! * [`linux`]: the target of that name. [`enclave`]: the targets `sgx` and `sim`.
 //! * [`signals`]: signals from outside; [`faults`]: what a signal says of an exception.
-//! * [`hostcall`]: the kernel's requests. [`stats`]: counts for `MYST_STATS`.
+//! * [`hostcall`]: the kernel's requests; [`honest`]: how they are answered. [`stats`]: counts for `MYST_STATS`.
 //! * [`failure`]: how the launcher says that it cannot.
 //! * [`spin`]: a lock.
 //! * [`sys`]: system calls that no library wraps without a C library.
@@ -27,7 +27,10 @@ pub mod arguments;
 pub mod enclave;
 pub mod failure;
 pub mod faults;
+pub mod honest;
 pub mod hostcall;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod linux;
 pub mod measure;
 pub mod memory;
@@ -43,3 +46,7 @@ pub mod threads;
 pub mod vdso;
 
 pub use failure::{Failure, Result};
+#[cfg(not(feature = "hostile"))]
+pub use honest as conduct;
+#[cfg(feature = "hostile")]
+pub use hostile as conduct;

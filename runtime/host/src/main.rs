@@ -16,7 +16,7 @@ use mystikos_host::package::Package;
 use mystikos_host::spin::Spin;
 use mystikos_host::target::Choice;
 use mystikos_host::{
-    enclave, fail, linux, measure, sigstruct, start, stats, sys, target, threads, Result,
+    conduct, enclave, fail, linux, measure, sigstruct, start, stats, sys, target, threads, Result,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -67,7 +67,8 @@ fn run(process: &Process) -> Result<()> {
     let own = process.arguments.get(1..).unwrap_or(&[]);
     let (options, arguments) = arguments::parse(own)?;
     let file = open_self(process.path)?;
-    let package = Package::parse(map_file(&file)?)?;
+    let content = map_file(&file)?;
+    let package = Package::parse(content)?;
     let choice = target::choose(process, &package)?;
     if options.is_tracing() && !package.is_debug() {
         return Err(fail!(
@@ -95,6 +96,7 @@ fn run(process: &Process) -> Result<()> {
         }
     };
     let start = start::block(process, &options, arguments, &*target)?;
+    let start = conduct::begin(process, &package, content, memory, start)?;
     threads::run(&blocks, memory, target, start)
 }
 

@@ -6,9 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use linux_raw_sys::errno;
 use mystikos_abi::block;
-use mystikos_abi::hostcall::{
-    exit, HostArea, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET,
-};
+use mystikos_abi::hostcall::{exit, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET};
 use mystikos_abi::package::{kind, RegionRecord};
 use rustix::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use rustix::mm::ProtFlags;
@@ -16,7 +14,7 @@ use rustix::mm::ProtFlags;
 use crate::memory::{anonymous, Memory};
 use crate::package::Package;
 use crate::signals::{self, Handlers, Local};
-use crate::{failure, hostcall, sys};
+use crate::{conduct, failure, sys};
 
 /// One way to run: how memory is changed and how the kernel is entered and left.
 pub trait Target: Sync {
@@ -51,6 +49,8 @@ pub struct Seat {
     pub tcs: u64,
     /// Address of the thread's host area.
     pub area: u64,
+    /// Its address as the kernel is told it.
+    pub shown_area: u64,
     /// Address of the start-up block for the first thread, else 0.
     pub start: u64,
     /// What its signal handlers know of it.
@@ -85,6 +85,8 @@ pub struct Thread {
     polling: AtomicBool,
     /// Event descriptor plus one; 0 before its first use.
     event: AtomicU32,
+    /// What the launcher's [`conduct`] keeps for it.
+    pub conduct: conduct::OfThread,
 }
 
 /// Bytes of a host thread's stack.
@@ -161,6 +163,11 @@ impl Enclave {
         (offset % block::STRIDE == 0 && slot < self.threads.len() as u64).then_some(slot)
     }
 
+    /// Number of slots.
+    pub fn slots(&self) -> u64 {
+        self.threads.len() as u64
+    }
+
     /// Threads that exist now.
     pub fn live(&self) -> impl Iterator<Item = (u64, &Thread)> {
         let live = |(_, thread): &(u64, &Thread)| thread.tid.load(Ordering::SeqCst) != 0;
@@ -172,7 +179,7 @@ impl Enclave {
         let thread = &self.threads[slot];
         if thread.area.load(Ordering::Relaxed) == 0 {
             self.target.prepare_block(slot)?;
-            thread.area.store(anonymous(AREA_SIZE)?, Ordering::Relaxed);
+            thread.area.store(conduct::new_area()?, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -183,12 +190,17 @@ impl Enclave {
             return -(errno::EINVAL as i64);
         };
         // The slot's last thread has left the kernel, so it is gone in a moment if it is not yet.
-        loop {
-            match thread.tid.load(Ordering::SeqCst) {
-                0 => break,
-                tid => sys::futex_wait(&thread.tid, tid, None),
-            };
+        while let Err(tid) = thread.claim() {
+            sys::futex_wait(&thread.tid, tid, conduct::WAIT_FOR_END);
+            if conduct::is_visited(thread) {
+                return -(errno::EAGAIN as i64);
+            }
         }
+        self.start_thread(slot, thread)
+    }
+
+    /// Starts a host thread for a slot that has been claimed.
+    pub(crate) fn start_thread(&'static self, slot: u64, thread: &'static Thread) -> i64 {
         let prepared = self.prepare(slot as usize).and_then(|()| {
             if thread.stack.load(Ordering::Relaxed) == 0 {
                 let base = anonymous(STACK_SIZE)?;
@@ -199,11 +211,10 @@ impl Enclave {
             Ok(())
         });
         if prepared.is_err() {
+            thread.tid.store(0, Ordering::SeqCst);
             return -(errno::EAGAIN as i64);
         }
         thread.woken.store(0, Ordering::SeqCst);
-        // Nonzero from now on, so that it counts as live; the host kernel stores the real one before it runs.
-        thread.tid.store(u32::MAX, Ordering::SeqCst);
         let stack = thread.stack.load(Ordering::Relaxed);
         // SAFETY: the stack belongs to the slot, whose previous thread is gone; `thread` lives for ever.
         let tid = unsafe { sys::start_thread(stack, &thread.tid, thread_main, slot) };
@@ -220,11 +231,13 @@ extern "C" fn thread_main(slot: u64) {
     let Some(enclave) = enclave() else { return };
     let local = Local::install(slot);
     let first = slot == 0 && !STARTED.swap(true, Ordering::SeqCst);
+    let area = enclave.threads[slot as usize].area();
     enclave.target.run_thread(&Seat {
         enclave,
         slot,
         tcs: enclave.blocks + slot * block::STRIDE,
-        area: enclave.threads[slot as usize].area.load(Ordering::Relaxed),
+        area,
+        shown_area: conduct::shown_area(area, enclave.memory),
         start: if first { enclave.start } else { 0 },
         local,
     });
@@ -241,7 +254,7 @@ pub fn interrupted_outside(local: &Local) {
     let Some(thread) = enclave().and_then(|enclave| enclave.thread(local.slot)) else {
         return;
     };
-    let area = thread.area.load(Ordering::Relaxed) as usize;
+    let area = thread.area() as usize;
     // SAFETY: the thread's own host area; the word is apart from what `serve` works on, and the thread is stopped.
     unsafe { ((area + INTERRUPTED_OFFSET) as *mut u32).write_volatile(1) };
 }
@@ -261,8 +274,8 @@ impl Seat {
     /// Serves an exit from the kernel; false when the application's thread has ended.
     pub fn serve(&self, left: Left) -> bool {
         match left.reason {
-            exit::HOST_CALL => self.serve_call(),
-            exit::THREAD => return false,
+            exit::HOST_CALL => conduct::serve(self),
+            exit::THREAD => return conduct::comes_again(self),
             exit::PANIC => self.panicked(left.a),
             _ => {
                 failure::say(format_args!(
@@ -275,23 +288,10 @@ impl Seat {
         true
     }
 
-    fn serve_call(&self) {
-        // SAFETY: the host area is this thread's own, and the kernel does not touch it until it is entered again.
-        let (head, buffer) = unsafe {
-            (
-                &mut *(self.area as *mut HostArea),
-                core::slice::from_raw_parts_mut(
-                    (self.area as usize + BUFFER_OFFSET) as *mut u8,
-                    BUFFER_SIZE,
-                ),
-            )
-        };
-        head.result = hostcall::serve(self.enclave, self.slot, head.nr, &mut head.args, buffer);
-    }
-
     fn panicked(&self, size: u64) -> ! {
+        conduct::ends();
         let size = (size as usize).min(BUFFER_SIZE);
-        // SAFETY: as in `serve_call`.
+        // SAFETY: the host area is this thread's own, and the kernel has stopped.
         let text = unsafe {
             core::slice::from_raw_parts((self.area as usize + BUFFER_OFFSET) as *const u8, size)
         };
@@ -305,6 +305,18 @@ impl Seat {
 }
 
 impl Thread {
+    /// Address of its host area, 0 before its first use.
+    pub fn area(&self) -> u64 {
+        self.area.load(Ordering::Relaxed)
+    }
+
+    /// Claims the slot for a host thread that is about to be started: it counts as live from now on, and the host kernel
+    /// stores its ID before it runs. Gives the ID of the present thread when there is one.
+    pub(crate) fn claim(&self) -> core::result::Result<u32, u32> {
+        let (from, to) = (Ordering::SeqCst, Ordering::SeqCst);
+        self.tid.compare_exchange(0, u32::MAX, from, to)
+    }
+
     /// Wakes the thread out of [`Thread::wait`] or a poll, now or the next time.
     pub fn wake(&self) {
         if self.woken.swap(1, Ordering::SeqCst) == 0 {

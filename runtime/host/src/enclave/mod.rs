@@ -21,7 +21,7 @@ use rustix::mm::ProtFlags;
 
 use crate::signals::Handlers;
 use crate::threads::{Left, Seat, Target};
-use crate::{failure, stats, sys, Result};
+use crate::{conduct, failure, stats, sys, Result};
 
 use driver::{Driver, Run};
 pub use interrupts::Local;
@@ -55,14 +55,18 @@ impl Target for Enclave {
                 function = leaf::EENTER;
             }
             // SAFETY: the driver's function keeps to the convention; the enclave's memory is not the launcher's.
-            let left = unsafe { driver::enter(self.0.entry(), function, rdi, seat.area, &mut run) };
+            let left =
+                unsafe { driver::enter(self.0.entry(), function, rdi, seat.shown_area, &mut run) };
             resuming.done();
             if !self.0.counts_entries() {
                 stats::count_entry(function, run.function);
             }
             rdi = 0;
             function = match run.function {
-                leaf::EEXIT if left.reason == exit::RESUME => leaf::ERESUME,
+                leaf::EEXIT if left.reason == exit::RESUME => match conduct::tells_again() {
+                    true => leaf::EENTER,
+                    false => leaf::ERESUME,
+                },
                 leaf::EEXIT if left.reason == exit::KERNEL_FAULT => {
                     let at = left.a.wrapping_sub(seat.enclave.memory.base);
                     failure::kernel_failed(at, u32::from(run.exception_vector), left.b)
@@ -74,6 +78,8 @@ impl Target for Enclave {
                     }
                     leaf::EENTER
                 }
+                // The kernel is not told.
+                leaf::ERESUME if conduct::tells_nothing() => leaf::ERESUME,
                 // Left by an exception: the kernel looks at what it was, and is told in case the processor does not say.
                 leaf::ERESUME => {
                     if !is_reported(run.exception_vector) && unreported.again() {

@@ -11,7 +11,7 @@ use mystikos_abi::{block, PAGE_SIZE};
 use crate::faults::Exception;
 use crate::signals::{Handlers, Local, INTERRUPT};
 use crate::sys::{self, Context, Registers};
-use crate::{failure, threads};
+use crate::{conduct, failure, threads};
 
 /// The handlers of this target.
 pub const HANDLERS: Handlers = Handlers {
@@ -85,7 +85,14 @@ fn exit_asynchronously(registers: &mut Registers, exitinfo: u32, error: u32, add
             reserved: 0,
         });
         (gpr_address as *mut GprSgx).write(saved(registers, exitinfo));
-        super::enter(tcs, 1, 0, 0)
+        if exitinfo != 0 && conduct::tells_nothing() {
+            return;
+        }
+        let mut left = super::enter(tcs, 1, 0, 0);
+        while left.reason == exit::RESUME && conduct::tells_again() {
+            left = super::enter(tcs, 1, 0, 0);
+        }
+        left
     };
     match left.reason {
         exit::RESUME => {

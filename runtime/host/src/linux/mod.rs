@@ -73,7 +73,7 @@ impl Target for Linux {
         unsafe { sys::set_segment_bases(self.config, seat.tcs + block::THREAD_OFFSET) };
         loop {
             // SAFETY: the block is prepared and this is the only host thread in it.
-            let left = unsafe { enter(seat.tcs, 0, seat.start, seat.area) };
+            let left = unsafe { enter(seat.tcs, 0, seat.start, seat.shown_area) };
             if !stats::timed(|| seat.serve(left)) {
                 break;
             }
