@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from mystikos.formats.buildrecord import BuildRecord
 from mystikos.formats.descriptor import Enclave, Section
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.measurement import Measurement, measure
-from mystikos.package import PackageWriter, unpack
+from mystikos.package import PackageWriter, is_damaged, unpack
 
 PAGE = 4096
 
@@ -128,8 +129,12 @@ def test_what_is_no_file_or_an_empty_one_is_refused(tmp_path: Path) -> None:
         unpack(tmp_path / "empty")
     with pytest.raises(PackageError, match="No such file"):
         unpack(tmp_path / "absent")
-    with pytest.raises(PackageError, match="directory"):
+    with pytest.raises(PackageError, match="not a regular file"):
         unpack(tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # nobody will ever write to it
+    with pytest.raises(PackageError, match="not a regular file"):
+        unpack(tmp_path / "pipe")
+    assert not is_damaged(tmp_path / "pipe")
 
 
 def test_an_ordinary_program_is_no_package() -> None:

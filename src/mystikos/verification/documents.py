@@ -10,7 +10,7 @@ from typing import Any
 
 from mystikos.config.documents import SCHEMA_ID, key_table, lint_table
 from mystikos.config.kinds import object_schema
-from mystikos.verification.policy import KEYS
+from mystikos.verification.policy import AT_LEAST_ONE, KEYS
 
 __all__ = ["json_schema", "reference"]
 
@@ -23,8 +23,8 @@ JSON with `//` comments, as the config is; an unknown key is an error, and all m
 `myst schema --policy` prints a JSON Schema.
 
 Where a list is expected, one string may stand for a list of one; of several signers, measurements or images
-one will do, and every rule must be kept. What is left out is not asked for; but a debug enclave is refused
-unless `AllowDebug`, and the masks must be exact.
+one will do, and every rule must be kept. An empty list, but for `Forbid`, is a mistake. What is left out is
+not asked for; but a debug enclave is refused unless `AllowDebug`, and the masks must be exact.
 
 ## Keys
 """
@@ -48,7 +48,11 @@ The lints:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a policy file; rules and key files are judged only when they are read."""
-    return {"$schema": SCHEMA_ID, "title": "Mystikos verification policy", **object_schema(KEYS)}
+    schema = {"$schema": SCHEMA_ID, "title": "Mystikos verification policy", **object_schema(KEYS)}
+    for row in AT_LEAST_ONE:
+        _, several = schema["properties"][row.name]["oneOf"]
+        several["minItems"] = 1
+    return schema
 
 
 def reference() -> str:

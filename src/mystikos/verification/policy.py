@@ -24,7 +24,7 @@ from mystikos.formats import jsonc
 from mystikos.signers import load_modulus
 from mystikos.verification.rules import RuleText
 
-__all__ = ["INSTALLED", "KEYS", "Policy", "load", "mrsigner_of", "parse"]
+__all__ = ["AT_LEAST_ONE", "INSTALLED", "KEYS", "Policy", "load", "mrsigner_of", "parse"]
 
 INSTALLED = "installed"
 """Stands for the digest of what the installed mystikos carries."""
@@ -117,6 +117,8 @@ class Policy:
 
 
 KEYS: tuple[Key, ...] = keys_of(Policy)
+AT_LEAST_ONE = tuple(row for row in KEYS if row.default == () and row.name != "Forbid")
+"""Lists that would ask for nothing if they were empty: in a file that is a mistake, such as of a template."""
 
 
 def load(path: str | Path) -> Policy:
@@ -143,6 +145,10 @@ def mrsigner_of(signer: str, directory: Path = Path()) -> str:
 def _policy(reading: Reading, root: jsonc.Object, directory: Path) -> Policy:
     values = read_members(root, KEYS, "", reading.say)
     places = places_in(root)
+    for row in AT_LEAST_ONE:
+        if row.name in places and values[row.attribute] == ():
+            hint = "nothing would be asked for: leave the key out if that is meant"
+            reading.add(places[row.name], row.name, "an empty list", "at least one", hint)
     for row in KEYS:
         if values[row.attribute] is INVALID:
             values[row.attribute] = row.default

@@ -196,6 +196,14 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
     assert len(told) == 14  # and the comma
 
 
+@pytest.mark.parametrize("key", ["Signers", "MrEnclaves", "Launchers", "Kernels", "CrtImages"])
+def test_an_empty_list_is_a_mistake_and_does_not_ask_for_nothing(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"p.json:1:\d+: {key}: an empty list, expected at least one"):
+        policy.parse(f'{{"{key}": []}}'.encode(), "p.json")
+    assert not jsonschema.Draft202012Validator(json_schema()).is_valid({key: []})
+    assert policy.parse(b'{"Forbid": []}', "p.json") == Policy()
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"null", b"\xff", b"{" * 9999, b"x" * (2 << 20)])
 def test_what_is_no_policy_is_told(data: bytes) -> None:
     with pytest.raises(ConfigError):
