@@ -109,7 +109,7 @@ int main(void)
     look("shared anonymous", shared, SIZE);
     int zero = open("/dev/zero", O_RDWR);
     look("/dev/zero", mmap(NULL, SIZE, rw, MAP_PRIVATE, zero, 0), SIZE);
-    int file = open("/tmp/fresh", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    int file = open("fresh.file", O_RDWR | O_CREAT | O_TRUNC, 0600);
     if (write(file, "abc", 3) != 3) return 1;
     for (int shared_ = 0; shared_ < 2; shared_++) {
         unsigned char *mapped = mmap(NULL, PAGE, rw, shared_ ? MAP_SHARED : MAP_PRIVATE, file, 0);
@@ -120,12 +120,12 @@ int main(void)
     dirty(content, SIZE);
     if (pread(file, content, SIZE, 0) != SIZE) return 1;
     look("a hole of a file", content + 3, SIZE - 3);
-    unlink("/tmp/fresh");
+    unlink("fresh.file");
 
     /* Of the C library, a lot of it, so that the kernel's own heap grows meanwhile. */
     for (int i = 0; i < 200; i++) {
         char name[64];
-        snprintf(name, sizeof name, "/tmp/fresh-%d-%040d", i, i);
+        snprintf(name, sizeof name, "fresh-%d-%040d", i, i);
         close(open(name, O_RDWR | O_CREAT, 0600));
     }
     unsigned char *allocated = calloc(8, SIZE);
