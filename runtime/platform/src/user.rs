@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::mem::{size_of, MaybeUninit};
+use core::ops::Deref;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -173,21 +174,46 @@ pub fn read_array<T: FromBytes + IntoBytes + Immutable + Clone>(
         .collect()
 }
 
+/// A copy of a string of the application, without its NUL. A short one, as nearly every path is, needs no heap.
+pub enum CopiedString {
+    /// The first bytes of an array.
+    Short([u8; SHORT], usize),
+    /// More than fit into that.
+    Long(Vec<u8>),
+}
+
+const SHORT: usize = 128;
+
+impl Deref for CopiedString {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            CopiedString::Short(bytes, size) => &bytes[..*size],
+            CopiedString::Long(bytes) => bytes,
+        }
+    }
+}
+
 /// Reads a NUL-terminated string of at most `max` bytes without the NUL; `too_long` if there is no NUL in time.
-pub fn read_string(from: u64, max: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0u8; 256];
+pub fn read_string(from: u64, max: usize, too_long: Errno) -> Result<CopiedString, Errno> {
+    let mut long = Vec::new();
+    let mut chunk = [0u8; SHORT];
     let mut address = from;
-    while bytes.len() < max {
+    while long.len() < max {
         // Up to the end of the page, so that a string that ends right before an unmapped page is read.
         let in_page = 4096 - (address & 0xfff) as usize;
-        let size = chunk.len().min(in_page).min(max - bytes.len());
+        let size = chunk.len().min(in_page).min(max - long.len());
         copy_in(address, &mut chunk[..size])?;
-        if let Some(end) = chunk[..size].iter().position(|&b| b == 0) {
-            bytes.extend_from_slice(&chunk[..end]);
-            return Ok(bytes);
+        let end = chunk[..size].iter().position(|&b| b == 0);
+        match end {
+            Some(end) if long.is_empty() => return Ok(CopiedString::Short(chunk, end)),
+            Some(end) => {
+                long.extend_from_slice(&chunk[..end]);
+                return Ok(CopiedString::Long(long));
+            }
+            None => long.extend_from_slice(&chunk[..size]),
         }
-        bytes.extend_from_slice(&chunk[..size]);
         address += size as u64;
     }
     Err(too_long)

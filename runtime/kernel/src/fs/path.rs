@@ -232,8 +232,11 @@ impl Final {
 struct Walk<'a, 'c> {
     context: &'c FsContext,
     /// Neither `..` nor an absolute link leads above it.
-    root: Arc<Dentry>,
-    at: Arc<Dentry>,
+    root: &'c Arc<Dentry>,
+    /// Where it began.
+    start: &'c Arc<Dentry>,
+    /// Where it is, once that is elsewhere.
+    moved: Option<Arc<Dentry>>,
     path: Cow<'a, [u8]>,
     next: usize,
     links: u32,
@@ -243,7 +246,7 @@ struct Walk<'a, 'c> {
 impl<'a, 'c> Walk<'a, 'c> {
     fn start(
         context: &'c FsContext,
-        base: &Arc<Dentry>,
+        base: &'c Arc<Dentry>,
         path: &'a [u8],
         rules: Rules,
     ) -> Result<Self> {
@@ -259,14 +262,15 @@ impl<'a, 'c> Walk<'a, 'c> {
         if absolute && rules.contains(Rules::BENEATH) {
             return Err(Errno::EXDEV);
         }
-        let at = if absolute { root } else { base };
-        if !absolute && !is_directory(at) {
+        let start = if absolute { root } else { base };
+        if !absolute && !is_directory(start) {
             return Err(Errno::ENOTDIR);
         }
         Ok(Walk {
             context,
-            root: root.clone(),
-            at: at.clone(),
+            root,
+            start,
+            moved: None,
             path: Cow::Borrowed(path),
             next: 0,
             links: 0,
@@ -274,11 +278,15 @@ impl<'a, 'c> Walk<'a, 'c> {
         })
     }
 
+    fn at(&self) -> &Arc<Dentry> {
+        self.moved.as_ref().unwrap_or(self.start)
+    }
+
     fn run(mut self, last: Final) -> Result<Walked<'a>> {
         loop {
             let Some((from, to)) = self.next_name() else {
                 // Nothing but slashes: the root itself.
-                let found = (last != Final::Parent).then(|| self.at.clone());
+                let found = (last != Final::Parent).then(|| self.at().clone());
                 let end = self.next;
                 return Ok(self.walked(Last::Here, (end, end), found, true));
             };
@@ -287,7 +295,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             let slash = !rest.is_empty();
             let is_last = rest.iter().all(|&byte| byte == b'/');
 
-            self.context.permits(&self.at, permission::EXECUTE)?;
+            self.context.permits(self.at(), permission::EXECUTE)?;
             let kind = match name {
                 b"." => Last::Here,
                 b".." => Last::Up,
@@ -297,12 +305,12 @@ impl<'a, 'c> Walk<'a, 'c> {
                 return Ok(self.walked(kind, (from, to), None, slash));
             }
             let found = match kind {
-                Last::Here => Ok(self.at.clone()),
+                Last::Here => Ok(self.at().clone()),
                 Last::Up => self.up(),
                 Last::Name if is_last && slash && matches!(last, Final::Create { .. }) => {
                     return Err(Errno::EISDIR)
                 }
-                Last::Name => self.at.inode.lookup(&self.at, name),
+                Last::Name => self.at().inode.lookup(self.at(), name),
             };
             let found = match found {
                 Err(Errno::ENOENT) if is_last => {
@@ -316,7 +324,7 @@ impl<'a, 'c> Walk<'a, 'c> {
                     continue;
                 }
                 // A jump in the last place.
-                let at = self.at.clone();
+                let at = self.at().clone();
                 if slash && !is_directory(&at) {
                     return Err(Errno::ENOTDIR);
                 }
@@ -332,7 +340,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             if !is_directory(&found) {
                 return Err(Errno::ENOTDIR);
             }
-            self.at = found;
+            self.moved = Some(found);
         }
     }
 
@@ -345,17 +353,17 @@ impl<'a, 'c> Walk<'a, 'c> {
     }
 
     fn up(&self) -> Result<Arc<Dentry>> {
-        if Arc::ptr_eq(&self.at, &self.root) {
+        if Arc::ptr_eq(self.at(), self.root) {
             return match self.rules.contains(Rules::BENEATH) {
                 true => Err(Errno::EXDEV),
-                false => Ok(self.at.clone()),
+                false => Ok(self.at().clone()),
             };
         }
-        Ok(self.at.parent().unwrap_or_else(|| self.at.clone()))
+        Ok(self.at().parent().unwrap_or_else(|| self.at().clone()))
     }
 
     fn check_mount(&self, found: &Arc<Dentry>) -> Result<()> {
-        if self.rules.contains(Rules::NO_XDEV) && found.inode.fs().dev != self.at.inode.fs().dev {
+        if self.rules.contains(Rules::NO_XDEV) && found.inode.fs().dev != self.at().inode.fs().dev {
             return Err(Errno::EXDEV);
         }
         Ok(())
@@ -377,7 +385,7 @@ impl<'a, 'c> Walk<'a, 'c> {
                     if self.rules.contains(Rules::BENEATH) {
                         return Err(Errno::EXDEV);
                     }
-                    self.at = self.root.clone();
+                    self.moved = Some(self.root.clone());
                 }
                 path.extend_from_slice(rest);
                 self.path = Cow::Owned(path);
@@ -397,7 +405,7 @@ impl<'a, 'c> Walk<'a, 'c> {
                 if !ends && !is_directory(&to) {
                     return Err(Errno::ENOTDIR);
                 }
-                self.at = to;
+                self.moved = Some(to);
                 Ok(!ends)
             }
         }
@@ -411,7 +419,7 @@ impl<'a, 'c> Walk<'a, 'c> {
         slash: bool,
     ) -> Walked<'a> {
         Walked {
-            directory: self.at,
+            directory: self.moved.unwrap_or_else(|| self.start.clone()),
             last,
             found,
             slash,

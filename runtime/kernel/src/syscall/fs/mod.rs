@@ -23,9 +23,8 @@ pub mod structs;
 pub mod transfer;
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
-use mystikos_platform::user;
+use mystikos_platform::user::{self, CopiedString};
 
 use crate::fs::dentry::Dentry;
 use crate::fs::file::OpenFile;
@@ -48,7 +47,7 @@ pub mod at {
 }
 
 /// A path in application memory; empty ones are ENOENT.
-pub fn path(address: u64) -> Result<Vec<u8>> {
+pub fn path(address: u64) -> Result<CopiedString> {
     match possibly_empty_path(address)? {
         path if path.is_empty() => Err(Errno::ENOENT),
         path => Ok(path),
@@ -56,7 +55,7 @@ pub fn path(address: u64) -> Result<Vec<u8>> {
 }
 
 /// A path in application memory, which may be empty.
-pub fn possibly_empty_path(address: u64) -> Result<Vec<u8>> {
+pub fn possibly_empty_path(address: u64) -> Result<CopiedString> {
     user::read_string(address, PATH_MAX, Errno::ENAMETOOLONG)
 }
 

@@ -178,7 +178,7 @@ fn mknod(thread: &Thread, fd: u64, path: u64, mode: u64, device: u64) -> Result<
 
 fn symlink(thread: &Thread, target: u64, fd: u64, path_address: u64) -> Result<u64> {
     let target = path(target)?;
-    make(thread, fd, path_address, What::Symlink(target), 0)
+    make(thread, fd, path_address, What::Symlink(target.to_vec()), 0)
 }
 
 fn link(thread: &Thread, [fd, old, to_fd, to, flags]: [u64; 5]) -> Result<u64> {
