@@ -63,11 +63,15 @@ class Problem:
     hint: str | None = None
     lint: str | None = None  # the lint's name when this is not a mistake
 
-    def __str__(self) -> str:
+    @property
+    def where(self) -> str:
+        """The file, with line and column if they are known, and what in it is meant."""
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        subject = f" {self.subject}:" if self.subject else ""
+        return f"{place}: {self.subject}" if self.subject else place
+
+    def __str__(self) -> str:
         expected = f", expected {self.expected}" if self.expected else ""
-        return f"{place}:{subject} {self.found}{expected}"
+        return f"{self.where}: {self.found}{expected}"
 
 
 class ConfigError(MystError):

@@ -181,15 +181,73 @@ def test_every_verb_that_tells_or_makes_something_does_so_for_programs_too() -> 
     }
 
 
-def test_with_json_a_failure_leaves_standard_output_empty(
+def errors_of(out: str) -> list[dict[str, str | None]]:
+    """What a failure says to programs: one document, the keys that the documentation promises."""
+    document = json.loads(out)
+    assert list(document) == ["errors"]
+    assert document["errors"]
+    for error in document["errors"]:
+        assert list(error) == ["message", "where", "found", "expected", "hint"]
+    return document["errors"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("verb", WITH_JSON)
+def test_with_json_wrong_usage_is_one_document_as_well(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([verb, "--json", "--no-such-option"], [verb, "--no-such-option", "--json"]):
+        assert main(arguments) == 2
+
+        out, err = capsys.readouterr()
+        (error,) = errors_of(out)
+        assert str(error["message"]).startswith('no such option "--no-such-option"')
+        assert error["hint"] == f"`myst {verb} --help` shows the usage"
+        assert err.startswith(f"myst: {error['message']}\n")
+
+
+@pytest.mark.parametrize("verb", sorted(set(WITH_JSON) - {"doctor", "fsgsbase", "check"}))
+def test_with_json_bad_input_is_one_document_as_well(
+    verb: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "nowhere").write_bytes(b"no package, config, key, archive or program")
+    line = [arg for arg in JSON_LINES[verb].split() if not arg.startswith("--date")]
+    places = [i for i in range(1, len(line)) if (home / line[i].partition("=")[0]).exists()]
+    spoiled = [line[:1], *([*line[:i], "nowhere", *line[i + 1 :]] for i in places)]
+    failed = 0
+    for arguments in spoiled:
+        capsys.readouterr()
+        status = main([*arguments, "--json"])
+        out, err = capsys.readouterr()
+        if status == 2:
+            failed += 1
+            for error in errors_of(out):
+                assert str(error["message"]).splitlines()[0] in err
+        else:
+            assert json.loads(out)
+    assert failed
+
+
+def test_with_json_an_unknown_verb_is_one_document_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verfy", "app", "--json"]) == 2
+
+    assert errors_of(capsys.readouterr().out)[0]["message"] == 'no verb "verfy", did you mean "verify"?'
+
+
+def test_with_json_every_mistake_of_a_config_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.json").write_text('{"ApplicationPath": "/bin/app",\n "MemorySize": "40q",\n "Debgu": 1}')
+    capsys.readouterr()
+
+    assert main(["measure", "appdir", "config.json", "--json"]) == 2
+
+    errors = errors_of(capsys.readouterr().out)
+    assert [error["where"] for error in errors] == ["config.json:2:16: MemorySize", "config.json:3:2"]
+
+
+def test_what_is_meant_for_a_program_in_the_package_asks_nothing_of_myst(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    for verb in set(WITH_JSON) - {"doctor", "fsgsbase"}:
-        assert main([verb, "--json", "nowhere", "nowhere"]) == 2 or verb == "check"
-
-    out = capsys.readouterr().out
-    assert out == "" or list(json.loads(out)) == ["file", "errors", "warnings", "notes"]
+    for line in ("exec-linux nowhere /bin/app --json", "measure nowhere -- --json", "schema --json"):
+        assert main(line.split()) == 2
+        assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("line", ["verify app", "check config.json appdir", "diff app app"])
@@ -261,8 +319,10 @@ def test_random_command_lines_never_end_in_a_traceback(
         except _Executed:
             return
 
-    err = capfd.readouterr().err
+    out, err = capfd.readouterr()
     assert status in (0, 1, 2), err
     assert "Traceback" not in err
     assert "internal error" not in err
-    assert status != 2 or err != ""
+    assert (
+        status != 2 or err != "" or ("--json" in arguments and out != "")
+    )  # `check` tells it in its document

@@ -21,7 +21,7 @@ import click
 
 import mystikos
 from mystikos.cli import failures, terminal
-from mystikos.cli.verb import HELP_NAMES, VerbGroup, did_you_mean
+from mystikos.cli.verb import HELP_NAMES, VerbGroup, did_you_mean, note_json
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -102,6 +102,7 @@ class _Verbs(VerbGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
+            note_json(args)
             nearest = did_you_mean(args[0], [*VERBS, *ALIASES])
             raise click.UsageError(f'no verb "{args[0]}"{nearest}', ctx)
         return args[0], command, args[1:]

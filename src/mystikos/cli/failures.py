@@ -1,4 +1,5 @@
-"""What a person sees when a command line fails: one line that begins ``myst: ``, and an exit code.
+"""What is told when a command line fails: a line that begins ``myst: ``, an exit code,
+and with ``--json`` a document.
 
 >>> report(MystError("appdir", "got a socket", hint="remove it"))
 2
@@ -6,15 +7,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
 import traceback
+from dataclasses import dataclass, replace
 
 import click
 
 from mystikos.cli import terminal
-from mystikos.cli.render import display
+from mystikos.cli.render import display, to_json
 from mystikos.errors import ConfigError, MystError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell tells it
@@ -29,7 +32,7 @@ _OS_HINTS = {
 
 
 def report(error: BaseException) -> int:
-    """Tell on stderr why the command line failed; return the exit code."""
+    """Tell on stderr why the command line failed, and to programs on stdout; return the exit code."""
     if os.environ.get("MYST_TRACEBACK"):
         traceback.print_exception(error, file=sys.stderr)
 
@@ -37,31 +40,66 @@ def report(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return _silence_stdout()
-    if isinstance(error, click.Abort):
-        tell("no answer to the question", None)
-    elif isinstance(error, click.NoSuchOption):
-        nearest = f', did you mean "{error.possibilities[0]}"?' if error.possibilities else ""
-        tell(f'no such option "{error.option_name}"{nearest}', _usage_hint(error))
-    elif isinstance(error, click.UsageError):
-        tell(_lower_first(error.format_message()), _usage_hint(error))
-    elif isinstance(error, click.ClickException):
-        tell(_lower_first(error.format_message()), None)
-    elif isinstance(error, ConfigError):
-        for problem in error.problems:
-            tell(str(problem), problem.hint)
-        _hint(error.hint)
-    elif isinstance(error, MystError):
-        tell(str(error), error.hint)
-    elif isinstance(error, OSError):
-        tell(_describe_os_error(error), _OS_HINTS.get(error.errno or 0))
-    elif isinstance(error, MemoryError):
-        tell("out of memory", None)
-    else:
-        tell(
-            f"internal error: {type(error).__name__}: {error}",
-            "this is a bug in myst: please report it with the output of MYST_TRACEBACK=1",
-        )
+    failures = explain(error)
+    for failure in failures:
+        tell(failure.message, failure.hint)
+    if terminal.settings().json:
+        _print_document(failures)
     return BAD_INPUT
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One thing that is wrong: ``message`` for people, its parts where it has them; ``hint``: what to do."""
+
+    message: str
+    where: str | None = None
+    found: str | None = None
+    expected: str | None = None
+    hint: str | None = None
+
+
+def explain(error: BaseException) -> list[Failure]:
+    """Everything that an exception says is wrong, in the order in which to tell it.
+
+    >>> [failure.where for failure in explain(MystError("appdir", "got a socket"))]
+    ['appdir']
+    """
+    if isinstance(error, click.Abort):
+        return [Failure("no answer to the question")]
+    if isinstance(error, click.NoSuchOption):
+        nearest = f', did you mean "{error.possibilities[0]}"?' if error.possibilities else ""
+        return [Failure(f'no such option "{error.option_name}"{nearest}', hint=_usage_hint(error))]
+    if isinstance(error, click.UsageError):
+        return [Failure(_lower_first(error.format_message()), hint=_usage_hint(error))]
+    if isinstance(error, click.ClickException):
+        return [Failure(_lower_first(error.format_message()))]
+    if isinstance(error, ConfigError):
+        told = [Failure(str(p), p.where, p.found, p.expected, p.hint) for p in error.problems]
+        if error.hint and told:
+            hints = filter(None, (told[-1].hint, error.hint))
+            told[-1] = replace(told[-1], hint="\n".join(hints))
+        return told
+    if isinstance(error, MystError):
+        return [Failure(str(error), error.where, error.found, error.expected, error.hint)]
+    if isinstance(error, OSError):
+        where, found = _describe_os_error(error)
+        message = f"{where}: {found}" if where else found
+        return [Failure(message, where, found, hint=_OS_HINTS.get(error.errno or 0))]
+    if isinstance(error, MemoryError):
+        return [Failure("out of memory")]
+    return [
+        Failure(
+            f"internal error: {type(error).__name__}: {error}",
+            hint="this is a bug in myst: please report it with the output of MYST_TRACEBACK=1",
+        )
+    ]
+
+
+def _print_document(failures: list[Failure]) -> None:
+    """The answer of a command line that has no other; it may be standard output that cannot be written."""
+    with contextlib.suppress(OSError):
+        click.echo(to_json({"errors": failures}))
 
 
 def tell(message: str, hint: str | None) -> None:
@@ -87,10 +125,11 @@ def _lower_first(message: str) -> str:
     return message[:1].lower() + message[1:].rstrip(".")
 
 
-def _describe_os_error(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> tuple[str | None, str]:
+    """Which files, if it says so, and what is the matter."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     reason = (error.strerror or str(error) or type(error).__name__).lower()
-    return ": ".join([" → ".join(names), reason] if names else [reason])
+    return " → ".join(names) or None, reason
 
 
 def _silence_stdout() -> int:

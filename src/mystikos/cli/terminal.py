@@ -23,11 +23,14 @@ COLOR_WORDS: dict[str, bool | None] = {"auto": None, "always": True, "never": Fa
 
 @dataclass(frozen=True)
 class Settings:
-    """How one command line wants to be told; ``color`` None leaves it to each stream."""
+    """How one command line wants to be told; ``color`` None leaves it to each stream, ``json`` asks for one
+    document.
+    """
 
     color: bool | None = None
     quiet: bool = False
     verbosity: int = 0
+    json: bool = False
 
 
 _settings = Settings()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -94,6 +95,11 @@ class Verb(_Documented):
         self.examples = tuple(examples)
         self.params += common_options()
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any("--json" in parameter.opts for parameter in self.params):
+            note_json(args)
+        return super().parse_args(ctx, args)
+
 
 class VerbGroup(_Documented, click.Group):
     """``myst`` itself."""
@@ -105,6 +111,12 @@ class VerbGroup(_Documented, click.Group):
 
 class _CommonOption(click.Option):
     """An option of all verbs."""
+
+
+def note_json(args: Sequence[str]) -> None:
+    """Remember that a program asks, before anything about the command line can turn out to be wrong."""
+    if "--json" in takewhile(lambda arg: arg != "--", args):
+        terminal.configure(json=True)
 
 
 def common_options() -> list[click.Parameter]:
