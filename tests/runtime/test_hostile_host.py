@@ -136,7 +136,7 @@ def test_a_host_area_that_is_none_stops_the_kernel(victim: Siege, target: str, a
     victim.target = target
     end = victim.run("1", "1", area=area)
     assert end.status == 125, end
-    assert end.last_line.startswith(STOPPED.rstrip()), end
+    assert end.last_line == STOPPED + b"the host area is not outside the enclave", end
     assert end.calls.total() == 0, end
 
 
@@ -146,8 +146,13 @@ def test_a_start_up_block_that_is_none_stops_the_kernel(victim: Siege, target: s
     victim.target = target
     end = victim.run("1", "1", start=start)
     assert end.status == 125, end
-    assert end.last_line.startswith(STOPPED), end
-    assert b"start-up block" in end.last_line or b"host ABI version" in end.last_line, end
+    assert end.last_line.startswith(STOPPED + b"the start-up block "), end
+
+
+def test_a_package_that_is_not_for_debugging_says_as_much(tmp_path: Path) -> None:
+    siege = besieged(tmp_path, "sim", "-static", Debug=0)
+    assert siege.run("1", "1", area="inside").last_line.endswith(b"the host area is not outside the enclave")
+    assert siege.run("1", "1", start="version").last_line.endswith(b"has another version of the host ABI")
 
 
 @pytest.mark.parametrize("target", ["linux", "sim"])

@@ -26,12 +26,30 @@ pub mod exit {
     pub const HOST_CALL: u64 = 1;
     /// The thread has ended; the host thread may end too.
     pub const THREAD: u64 = 2;
-    /// The kernel stopped itself; the buffer holds a message of RSI bytes.
+    /// The kernel stopped itself; the buffer holds a message of RSI bytes: none, where the enclave may not be debugged.
     pub const PANIC: u64 = 3;
     /// The exception was taken care of: resume from the SSA frame.
     pub const RESUME: u64 = 4;
-    /// A fault in the kernel itself (RSI: address of the faulting instruction, RDX: address accessed).
+    /// A fault in the kernel itself (RSI: address of the faulting instruction, RDX: address accessed, or the page of it
+    /// where the enclave may not be debugged).
     pub const KERNEL_FAULT: u64 = 5;
+    /// The kernel cannot work with what the host has given it, and stopped itself (RSI: one of
+    /// [`refusal`](super::refusal)).
+    pub const REFUSED: u64 = 6;
+}
+
+/// What the kernel refuses of the host (RSI at [`exit::REFUSED`]): fixed numbers, which tell nothing of the application.
+pub mod refusal {
+    /// The host area is not wholly outside the enclave, not aligned, or not where a process has memory.
+    pub const AREA: u64 = 1;
+    /// The same of the start-up block.
+    pub const START: u64 = 2;
+    /// The start-up block has another version.
+    pub const START_VERSION: u64 = 3;
+    /// The start-up block has more bytes than [`START_SIZE_MAX`](super::START_SIZE_MAX).
+    pub const START_SIZE: u64 = 4;
+    /// The kernel's heap has no room for the start-up block.
+    pub const START_MEMORY: u64 = 5;
 }
 
 /// Head of the untrusted area of a thread.

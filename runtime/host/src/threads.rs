@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use linux_raw_sys::errno;
 use mystikos_abi::block;
-use mystikos_abi::hostcall::{exit, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET};
+use mystikos_abi::hostcall::{exit, refusal, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET};
 use mystikos_abi::package::{kind, RegionRecord};
 use rustix::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use rustix::mm::ProtFlags;
@@ -277,6 +277,7 @@ impl Seat {
             exit::HOST_CALL => conduct::serve(self),
             exit::THREAD => return conduct::comes_again(self),
             exit::PANIC => self.panicked(left.a),
+            exit::REFUSED => refused(left.a),
             _ => {
                 failure::say(format_args!(
                     "the kernel left for an unknown reason {}",
@@ -296,12 +297,34 @@ impl Seat {
             core::slice::from_raw_parts((self.area as usize + BUFFER_OFFSET) as *const u8, size)
         };
         let text = alloc::string::String::from_utf8_lossy(text);
-        failure::say(format_args!(
-            "the kernel stopped: {}",
-            text.trim_end().replace('\n', " ")
-        ));
+        match text.trim_end() {
+            "" => failure::say(format_args!(
+                "the kernel stopped: it has a defect, or the host has lied to it; a package with \"Debug\": 1 says where"
+            )),
+            text => failure::say(format_args!(
+                "the kernel stopped: {}",
+                text.replace('\n', " ")
+            )),
+        }
         sys::exit_group(failure::EXIT_STATUS)
     }
+}
+
+/// Ends the program: the kernel does not work with what the launcher has given it.
+fn refused(what: u64) -> ! {
+    conduct::ends();
+    let refused = match what {
+        refusal::AREA => "the host area is not outside the enclave",
+        refusal::START => "the start-up block is not outside the enclave",
+        refusal::START_VERSION => "the start-up block has another version of the host ABI",
+        refusal::START_SIZE => "the start-up block is too large: arguments and environment together",
+        refusal::START_MEMORY => {
+            "the start-up block, arguments and environment together, does not fit into the kernel's heap"
+        }
+        _ => "something that this launcher does not know of",
+    };
+    failure::say(format_args!("the kernel stopped: {refused}"));
+    sys::exit_group(failure::EXIT_STATUS)
 }
 
 impl Thread {

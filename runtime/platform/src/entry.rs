@@ -424,6 +424,13 @@ pub fn gate_address() -> u64 {
     gate()
 }
 
+/// Stops the kernel, which cannot work with what the host has given it: one of [`mystikos_abi::hostcall::refusal`].
+pub(crate) fn refuse(what: u64) -> ! {
+    #[cfg(feature = "image")]
+    crate::enclave::stop();
+    leave_for_good(exit::REFUSED, what, 0)
+}
+
 /// Ends the calling thread: its slot may be entered afresh once the host thread has gone.
 pub fn end_thread() -> ! {
     leave_for_good(exit::THREAD, 0, 0)

@@ -152,7 +152,11 @@ mod entry {
             return exit::RESUME;
         }
         control.trap_error = gpr.rip;
-        control.trap_address = exinfo.maddr;
+        // The host knows the page.
+        control.trap_address = match memory::may_tell() {
+            true => exinfo.maddr,
+            false => exinfo.maddr & !(mystikos_abi::PAGE_SIZE - 1),
+        };
         crate::enclave::stop();
         exit::KERNEL_FAULT
     }

@@ -9,13 +9,13 @@ use core::mem::size_of;
 
 use linux_raw_sys::general as raw;
 use mystikos_abi::hostcall::{
-    exit, nr, HostArea, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET,
+    exit, nr, refusal, HostArea, AREA_SIZE, BUFFER_OFFSET, BUFFER_SIZE, INTERRUPTED_OFFSET,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::control::{self, this};
 use crate::untrusted::{Outside, WORD};
-use crate::{clock, entry, Errno};
+use crate::{clock, entry, memory, Errno};
 
 pub use mystikos_abi::hostcall::start as start_flags;
 
@@ -28,7 +28,7 @@ fn find_area() -> Option<Outside> {
 
 /// As [`find_area`], but stops the kernel.
 fn area() -> Outside {
-    find_area().expect("the host area is not outside the enclave")
+    find_area().unwrap_or_else(|| entry::refuse(refusal::AREA))
 }
 
 fn put(bytes: &[u8]) {
@@ -371,7 +371,8 @@ fn registers_of(registers: [u64; 4]) -> Result<[u32; 4], Errno> {
     Ok(all)
 }
 
-/// Formats a panic message into the buffer; returns its size. Takes no memory from the heap.
+/// Formats a panic message into the buffer; returns its size. Takes no memory from the heap. What a message says may be the
+/// application's, so there is none where nobody but the application is to know ([`memory::may_tell`]).
 pub(crate) fn write_panic(message: core::fmt::Arguments<'_>) -> u64 {
     struct Text {
         bytes: [u8; 512],
@@ -390,13 +391,12 @@ pub(crate) fn write_panic(message: core::fmt::Arguments<'_>) -> u64 {
         size: 0,
     };
     let _ = text.write_fmt(message);
-    // Nowhere to put it may be what the panic is about.
     match find_area() {
-        Some(area) => {
+        Some(area) if memory::may_tell() => {
             area.write(BUFFER_OFFSET, &text.bytes[..text.size]);
             text.size as u64
         }
-        None => 0,
+        _ => 0,
     }
 }
 

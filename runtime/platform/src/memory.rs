@@ -81,6 +81,12 @@ impl Layout {
         self.parameters.flags & FLAG_DEBUG != 0
     }
 
+    /// What goes on inside may be told outside: to who can see it anyway, in a plain process and in an enclave that may be
+    /// debugged.
+    fn may_tell(&self, in_enclave: bool) -> bool {
+        !in_enclave || self.debug()
+    }
+
     fn bytes(&self, span: Span) -> &'static [u8] {
         // SAFETY: the spans used here are measured read-only regions, present for the life of the enclave.
         unsafe {
@@ -114,6 +120,13 @@ impl Layout {
     pub fn crt_address(&self) -> u64 {
         self.base + self.parameters.crt.offset
     }
+}
+
+/// [`Layout::may_tell`]; as long as the memory map is not known, nothing may be told.
+pub(crate) fn may_tell() -> bool {
+    LAYOUT
+        .get()
+        .is_some_and(|layout| layout.may_tell(crate::enclave::in_enclave()))
 }
 
 /// The whole range lies in memory that the application may own: user memory or the image window.

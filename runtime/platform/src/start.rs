@@ -3,11 +3,13 @@
 use alloc::vec::Vec;
 use core::mem::size_of;
 
-use mystikos_abi::hostcall::{start, HostSpan, HostStart, HOST_ABI_VERSION, START_SIZE_MAX};
+use mystikos_abi::hostcall::{
+    refusal, start, HostSpan, HostStart, HOST_ABI_VERSION, START_SIZE_MAX,
+};
 use zerocopy::FromBytes;
 
 use crate::untrusted::Outside;
-use crate::{enclave, memory};
+use crate::{enclave, entry, memory};
 
 /// CPUs that a `cpu_set_t` has room for: programs and the kernel size lists by their number.
 const CPUS_MAX: u32 = 1024;
@@ -25,23 +27,23 @@ impl Start {
     pub fn copy_in(address: u64) -> Start {
         memory::init();
         crate::boot_heap();
-        let outside = |size| {
-            Outside::new(address, size).expect("the start-up block is not outside the enclave")
-        };
+        let outside =
+            |size| Outside::new(address, size).unwrap_or_else(|| entry::refuse(refusal::START));
         let mut head = [0; size_of::<HostStart>()];
         outside(head.len()).read(0, &mut head);
         let head = HostStart::read_from_bytes(&head).expect("as many bytes as it has");
-        assert!(head.version == HOST_ABI_VERSION, "host ABI version differs");
-        assert!(
-            head.size <= START_SIZE_MAX,
-            "the start-up block is too large"
-        );
+        if head.version != HOST_ABI_VERSION {
+            entry::refuse(refusal::START_VERSION);
+        }
+        if head.size > START_SIZE_MAX {
+            entry::refuse(refusal::START_SIZE);
+        }
 
         let size = head.size as usize;
         let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(size)
-            .expect("the start-up block does not fit into the heap");
+        if bytes.try_reserve_exact(size).is_err() {
+            entry::refuse(refusal::START_MEMORY);
+        }
         bytes.resize(size, 0);
         outside(size).read(0, &mut bytes);
         Start {
