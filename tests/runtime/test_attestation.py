@@ -130,6 +130,12 @@ def test_a_newer_version_has_the_keys_of_older_ones_and_not_the_other_way_round(
     assert told(first, "seal", str(MRSIGNER), "3") == {"status": str(INVALID_ISVSVN), "key": "0" * 32}
 
 
+def test_the_kernel_keeps_no_key(tmp_path: Path) -> None:
+    root = appdir_of(tmp_path / "appdir", compiled("attestation.c", "-static-pie"))
+    program = package(root, tmp_path / "attestation", "/bin/attestation")
+    assert told(program, "leftovers") == {"read": "16", "searched": "enough", "found": "0"}
+
+
 def test_a_python_program_asks_for_a_report(tmp_path: Path) -> None:
     python = Path("/usr/bin/python3").resolve()
     interpreter = python if python.exists() else Path(sys.executable).resolve()

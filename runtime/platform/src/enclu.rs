@@ -16,6 +16,31 @@ pub const REPORTDATA_SIZE: usize = 64;
 /// Bytes of a key.
 pub const KEY_SIZE: usize = 16;
 
+/// A key, where the processor writes it: it is not moved, and nothing of it is left when it goes.
+#[derive(Default)]
+#[repr(C, align(16))]
+pub struct Key([u8; KEY_SIZE]);
+
+impl Key {
+    /// The key itself. Copies of it are the caller's to wipe.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Clears bytes that nobody reads any more.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    // SAFETY: nothing is executed. The compiler does not know that, so it has to keep the stores.
+    unsafe { asm!("/* {} */", in(reg) bytes.as_mut_ptr(), options(nostack, preserves_flags)) };
+}
+
 /// Why there is no report or key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -83,9 +108,9 @@ const FLAGS_MASK: u64 = ATTRIBUTE_INIT | ATTRIBUTE_DEBUG | 8 | 0xff << 56;
 const MISC_MASK: u32 = 0xf000_0000;
 
 /// EGETKEY: the sealing key of this enclave by one of [`mystikos_abi::sgx::keypolicy`], at its current security versions.
-pub fn seal_key(policy: u16) -> Result<[u8; KEY_SIZE], Refused> {
+pub fn seal_key(policy: u16, key: &mut Key) -> Result<(), Refused> {
     let own = report(&TargetInfo::new_zeroed(), &[0; REPORTDATA_SIZE])?;
-    get_key(&KeyRequest {
+    let request = KeyRequest {
         keyname: keyname::SEAL,
         keypolicy: policy,
         isvsvn: own.isvsvn,
@@ -97,13 +122,13 @@ pub fn seal_key(policy: u16) -> Result<[u8; KEY_SIZE], Refused> {
         miscmask: MISC_MASK,
         configsvn: own.configsvn,
         ..KeyRequest::new_zeroed()
-    })
+    };
+    get_key(&request, key)
 }
 
 /// EGETKEY. The caller sets no reserved field and no policy that needs KSS without having it.
-fn get_key(request: &KeyRequest) -> Result<[u8; KEY_SIZE], Refused> {
+fn get_key(request: &KeyRequest, key: &mut Key) -> Result<(), Refused> {
     let request = Operand(*request);
-    let mut key = Operand([0; KEY_SIZE]);
     let (status, failed): (u32, u8);
     // SAFETY: the operands are aligned as EGETKEY asks for and lie in the enclave; it writes nothing but the key. A request
     // with reserved fields would raise #GP, and there is none. RBX is put back.
@@ -116,12 +141,12 @@ fn get_key(request: &KeyRequest) -> Result<[u8; KEY_SIZE], Refused> {
             request = inout(reg) &raw const request => _,
             failed = lateout(reg_byte) failed,
             inout("eax") leaf::EGETKEY => status,
-            in("rcx") &raw mut key,
+            in("rcx") &raw mut *key,
             options(nostack)
         );
     }
     match failed {
-        0 => Ok(key.0),
+        0 => Ok(()),
         _ => Err(Refused::Status(status)),
     }
 }
@@ -135,7 +160,21 @@ mod tests {
         let target = TargetInfo::new_zeroed();
         assert_eq!(report(&target, &[0; 64]).err(), Some(Refused::NoEnclave));
         assert_eq!(target_info().err(), Some(Refused::NoEnclave));
-        assert_eq!(seal_key(1), Err(Refused::NoEnclave));
+        let mut key = Key::default();
+        assert_eq!(seal_key(1, &mut key), Err(Refused::NoEnclave));
+        assert_eq!(key.bytes(), [0; KEY_SIZE]);
+    }
+
+    #[test]
+    fn nothing_of_a_key_is_left_when_it_goes() {
+        let mut place = core::mem::ManuallyDrop::new(Key([0x55; KEY_SIZE]));
+        let at = (&raw const place).cast::<u8>();
+        // SAFETY: dropped once, and the memory stays: a `Key` is bytes, of which any are valid.
+        let left = unsafe {
+            core::mem::ManuallyDrop::drop(&mut place);
+            core::slice::from_raw_parts(at, KEY_SIZE)
+        };
+        assert_eq!(left, [0; KEY_SIZE]);
     }
 
     #[test]

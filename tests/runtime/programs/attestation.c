@@ -1,8 +1,11 @@
-/* /dev/attestation, and the same by the instructions themselves: attestation files | dump TEXT | seal POLICY SVN. */
+/* /dev/attestation, and the same by the instructions themselves: attestation files | dump TEXT | seal POLICY SVN |
+ * leftovers. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,6 +178,56 @@ static void seal(uint16_t policy, uint16_t svn)
     show("key", key, 16);
 }
 
+static sigjmp_buf no_page;
+
+static void on_fault(int signal)
+{
+    (void)signal;
+    siglongjmp(no_page, 1);
+}
+
+/* Where this program's own memory begins above an address. */
+static uintptr_t own_memory(uintptr_t above)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    uintptr_t start = 0, lowest = UINTPTR_MAX;
+    while (fgets(line, sizeof line, maps))
+        if (sscanf(line, "%lx-", &start) == 1 && start > above && start < lowest) lowest = start;
+    fclose(maps);
+    return lowest;
+}
+
+/* Reads a sealing key, and looks for it in what the kernel shares with this program: kernel stacks and heap, which lie
+ * between the first thread's control page and this program's memory. */
+static void leftovers(void)
+{
+    enum { PAGE = 4096, SIZE = 16 };
+    static unsigned char inverse[SIZE];
+    signal(SIGSEGV, on_fault);
+    uintptr_t control;
+    __asm__("mov %%gs:0, %0" : "=r"(control));
+    volatile uintptr_t page = control + PAGE, end = own_memory(control);
+    volatile unsigned pages = 0, found = 0;
+
+    int fd = open(IN "keys/_sgx_mrenclave", O_RDONLY);
+    long n = read(fd, key, SIZE);
+    close(fd);
+    for (int i = 0; i < SIZE; i++) inverse[i] = (unsigned char)~key[i];
+    memset(key, 0, SIZE);
+    for (; page < end; page += PAGE) {
+        if (sigsetjmp(no_page, 1)) continue;
+        const volatile unsigned char *bytes = (const volatile unsigned char *)page;
+        for (int at = 0; at <= PAGE - SIZE; at++) {
+            int i = 0;
+            while (i < SIZE && (bytes[at + i] ^ inverse[i]) == 0xff) i++;
+            found += i == SIZE;
+        }
+        pages++;
+    }
+    printf("read %ld\nsearched %s\nfound %u\n", n, pages > 100 ? "enough" : "too little", found);
+}
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -182,6 +235,7 @@ int main(int argc, char **argv)
     else if (argc == 3 && !strcmp(argv[1], "dump")) dump(argv[2]);
     else if (argc == 4 && !strcmp(argv[1], "seal")) seal((uint16_t)atoi(argv[2]), (uint16_t)atoi(argv[3]));
     else if (argc == 2 && !strcmp(argv[1], "names")) printf("%d %ld\n", names("/dev/attestation"), size_of(IN "attestation_type"));
+    else if (argc == 2 && !strcmp(argv[1], "leftovers")) leftovers();
     else return 2;
     return 0;
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use mystikos_abi::sgx::{keypolicy, TargetInfo};
 use mystikos_platform::enclave;
-use mystikos_platform::enclu::{self, Refused, REPORTDATA_SIZE};
+use mystikos_platform::enclu::{self, Key, Refused, REPORTDATA_SIZE};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::dentry::Dentry;
@@ -152,7 +152,11 @@ impl Content for File {
             File::AttestationType => Ok(ATTESTATION_TYPE.to_vec()),
             File::MyTargetInfo => Ok(enclu::target_info().map_err(errno)?.as_bytes().to_vec()),
             File::Report => report(&state(|state| state.clone())),
-            File::Key(policy) => Ok(enclu::seal_key(policy).map_err(errno)?.to_vec()),
+            File::Key(policy) => {
+                let mut key = Key::default();
+                enclu::seal_key(policy, &mut key).map_err(errno)?;
+                Ok(key.bytes().to_vec())
+            }
             File::Slot(slot) => Ok(state(|state| state.slot(slot).to_vec())),
         }
     }

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
+use mystikos_platform::enclu;
 use mystikos_platform::sync::Mutex;
 
 use super::dentry::Dentry;
@@ -382,17 +383,26 @@ impl Inode for PseudoInode {
 struct Text {
     inode: Arc<dyn Inode>,
     content: Arc<dyn Content>,
-    made: Mutex<Option<Arc<Vec<u8>>>>,
+    made: Mutex<Option<Arc<Made>>>,
+}
+
+/// A text, which may be a secret: it leaves nothing in the heap.
+struct Made(Vec<u8>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        enclu::wipe(&mut self.0);
+    }
 }
 
 impl Text {
-    fn text(&self, offset: u64) -> Result<Arc<Vec<u8>>> {
+    fn text(&self, offset: u64) -> Result<Arc<Made>> {
         if offset > 0 && !self.content.is_live() {
             if let Some(made) = &*self.made.lock() {
                 return Ok(made.clone());
             }
         }
-        let text = Arc::new(self.content.read()?);
+        let text = Arc::new(Made(self.content.read()?));
         *self.made.lock() = Some(text.clone());
         Ok(text)
     }
@@ -421,7 +431,7 @@ impl File for Text {
         let text = self.text(offset)?;
         let left = usize::try_from(offset)
             .ok()
-            .and_then(|offset| text.get(offset..))
+            .and_then(|offset| text.0.get(offset..))
             .unwrap_or(&[]);
         match left.len().min(sink.remaining()) {
             0 => Ok(0),
