@@ -3,7 +3,8 @@
 A file is written without a name (``O_TMPFILE``), so that even ``kill -9`` leaves nothing; where the file
 system cannot do that, under a temporary name in the same directory. A directory is filled as a temporary
 sibling. Either is moved into place at the end of the ``with`` block, and is gone if the block fails or is
-interrupted by SIGINT, SIGTERM or SIGHUP.
+interrupted by SIGINT, SIGTERM or SIGHUP. What ``kill -9`` leaves of it, the next run with the same output
+removes: a temporary name tells whose it is, and a lock (flock(2)) that its run is still alive.
 
 >>> import tempfile
 >>> home = Path(tempfile.mkdtemp())
@@ -17,8 +18,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
+import hashlib
 import io
+import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -37,10 +42,12 @@ if TYPE_CHECKING:
 
 __all__ = ["atomic_directory", "atomic_output", "output_error", "write_new"]
 
+_LOG = logging.getLogger(__name__)
 _BUFFER = 1 << 20
 _NO_TMPFILE = frozenset(
     {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 )  # see open(2), O_TMPFILE
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OUTPUT_ONLY = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 )  # what only writing can raise
@@ -54,11 +61,11 @@ def atomic_output(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     ``OutputError`` when *path* is anything else, or when writing fails (no space, no permission).
     """
     target = _file_target(path)
-    temporary = _temporary_name(target)
 
     with _signals_as_exceptions():
+        _remove_leftovers(target)
         with _output_errors(path):
-            descriptor, unnamed = _open(target, temporary, mode)
+            descriptor, temporary, unnamed = _open(target, mode)
         file = io.BufferedRandom(_OutputFile(descriptor, path), _BUFFER)
         try:
             with _output_errors(path, _OUTPUT_ONLY):
@@ -84,12 +91,12 @@ def atomic_directory(path: Path, keep: Callable[[Path], str | None] | None = Non
     the directory its final mode; it is made with 0777 less the umask. Raises ``OutputError``.
     """
     target = _directory_target(path, keep)
-    temporary = _temporary_name(target)
 
     with _signals_as_exceptions():
+        _remove_leftovers(target)
+        with _output_errors(path):
+            temporary, lock = _make_directory(target)
         try:
-            with _output_errors(path):
-                temporary.mkdir()
             with _output_errors(path, _OUTPUT_ONLY):
                 yield temporary
             with _output_errors(path):
@@ -100,6 +107,8 @@ def atomic_directory(path: Path, keep: Callable[[Path], str | None] | None = Non
         except BaseException:
             _remove_tree(temporary)
             raise
+        finally:
+            os.close(lock)
 
 
 class _OutputFile(io.FileIO):
@@ -201,15 +210,105 @@ def _mode_of(target: Path) -> int | None:
         return None
 
 
-def _open(target: Path, temporary: Path, mode: int) -> tuple[int, bool]:
-    """A new file in the directory of *target*, and whether it has no name yet."""
+def _open(target: Path, mode: int) -> tuple[int, Path, bool]:
+    """A new file beside *target*, locked; its temporary name, and whether it has yet to get that."""
+    temporary = _temporary_name(target)
     if Path("/proc/self/fd").exists():  # an unnamed file gets its name through there
         try:
-            return os.open(target.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode), True
+            unnamed = os.open(target.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
         except OSError as error:
             if error.errno not in _NO_TMPFILE:
                 raise
-    return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode), False
+        else:
+            _lock(unnamed)
+            return unnamed, temporary, True
+    while True:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
+        if _claim(descriptor, temporary):
+            return descriptor, temporary, False
+        os.close(descriptor)
+        temporary = _temporary_name(target)
+
+
+def _make_directory(target: Path) -> tuple[Path, int]:
+    """A new directory beside *target*, and the descriptor that holds its lock."""
+    while True:
+        temporary = _temporary_name(target)
+        temporary.mkdir()
+        try:
+            lock = os.open(temporary, _DIRECTORY)
+        except FileNotFoundError:  # another run took it for a leftover
+            continue
+        except BaseException:
+            _remove_tree(temporary)
+            raise
+        if _claim(lock, temporary):
+            return temporary, lock
+        os.close(lock)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether this process has the lock of a file now; None where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _claim(descriptor: int, path: Path) -> bool:
+    """Lock a temporary that was just made; False if another run was faster and took it for a leftover.
+
+    Without locks, nothing is ever taken for one.
+    """
+    locked = _lock(descriptor)
+    return locked is None or (locked and _is_at(descriptor, path))
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what runs with the same output left when they were killed; a run that is alive has a lock on its
+    own, and another user's is left alone.
+    """
+    pattern = re.compile(re.escape(_temporary_prefix(target)) + r"[0-9a-f]{16}\.tmp")
+    try:
+        if _others_can_rename(target.parent):
+            return
+        names = [entry.name for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]
+    except OSError:  # the caller will find out and tell
+        return
+    for name in sorted(names):
+        with suppress(OSError):
+            _remove_leftover(target.with_name(name))
+
+
+def _remove_leftover(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or not _lock(descriptor) or not _is_at(descriptor, path):
+            return
+        if stat.S_ISDIR(status.st_mode):
+            _remove_tree(path)
+        elif stat.S_ISREG(status.st_mode):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+    _LOG.info("removed what a killed run had left: %s", path)
+
+
+def _others_can_rename(directory: Path) -> bool:
+    """Whether anybody could give something of this user a temporary's name (no sticky bit)."""
+    mode = directory.stat().st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def _name(descriptor: int, path: Path) -> None:
@@ -218,20 +317,30 @@ def _name(descriptor: int, path: Path) -> None:
 
 
 def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".myst-{secrets.token_hex(8)}.tmp")
+    return target.with_name(f"{_temporary_prefix(target)}{secrets.token_hex(8)}.tmp")
+
+
+def _temporary_prefix(target: Path) -> str:
+    """What the temporaries of one output have in common; the name itself may be too long to be a part."""
+    return f".myst-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
 
 
 def _remove_tree(directory: Path) -> None:
-    """Remove *directory*, whatever modes its directories were given."""
+    """Remove *directory*, whatever modes its directories were given, and whoever else is removing it."""
     if not directory.is_dir():
         return
-    directory.chmod(0o700)
-    for folder, names, _ in os.walk(os.fsencode(directory)):
-        for name in names:
-            inner = os.path.join(folder, name)  # noqa: PTH118 - names are bytes here
-            if not os.path.islink(inner):  # noqa: PTH114
-                os.chmod(inner, 0o700)  # noqa: PTH101
+    with suppress(FileNotFoundError):
+        _allow_removal(os.fsencode(directory))
+        for folder, names, _ in os.walk(os.fsencode(directory)):
+            for name in names:
+                _allow_removal(os.path.join(folder, name))  # noqa: PTH118 - names are bytes here
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _allow_removal(path: bytes) -> None:
+    mode = os.lstat(path).st_mode
+    if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.chmod(path, stat.S_IRWXU)  # noqa: PTH101 - names are bytes here
 
 
 @contextmanager

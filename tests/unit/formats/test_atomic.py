@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -196,6 +199,130 @@ def test_even_a_killed_process_leaves_no_file(tmp_path: Path) -> None:
         child.wait(10)
 
     assert _names(tmp_path) == []
+
+
+@pytest.fixture(params=["named file", "directory"])
+def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that writes ``out`` under a temporary name, and does not end."""
+    maker, way = ("atomic_output", "named") if request.param == "named file" else ("atomic_directory", "-")
+    with subprocess.Popen(
+        [sys.executable, "-c", _WAITING, maker, tmp_path / "out", way], stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        yield child
+        child.kill()
+
+
+def _make(path: Path, maker: str) -> None:
+    with getattr(atomic, maker)(path):
+        pass
+
+
+@pytest.mark.parametrize("maker", ["atomic_output", "atomic_directory"])
+def test_the_next_run_removes_what_a_killed_one_left(
+    tmp_path: Path, waiting: subprocess.Popen[bytes], maker: str
+) -> None:
+    waiting.kill()
+    waiting.wait(10)
+    left = _names(tmp_path)
+    assert len(left) == 1
+
+    _make(tmp_path / "other", maker)
+    assert _names(tmp_path) == [*left, "other"]
+
+    _make(tmp_path / "out", maker)
+    assert _names(tmp_path) == ["other", "out"]
+
+
+@pytest.mark.parametrize("maker", ["atomic_output", "atomic_directory"])
+def test_what_a_living_run_writes_is_left_alone(
+    tmp_path: Path, waiting: subprocess.Popen[bytes], maker: str
+) -> None:
+    (name,) = _names(tmp_path)
+
+    _make(tmp_path / "out", maker)
+    assert _names(tmp_path) == [name, "out"]
+    assert waiting.poll() is None
+
+
+def _leftover(tmp_path: Path) -> Path:
+    return atomic._temporary_name(tmp_path / "out")
+
+
+def test_what_only_looks_like_a_leftover_is_left_alone(tmp_path: Path) -> None:
+    name = _leftover(tmp_path).name
+    (tmp_path / f"{name}.old").mkdir()
+    (tmp_path / f"x{name}").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    _leftover(tmp_path).symlink_to("mine")
+    os.mkfifo(_leftover(tmp_path))
+    before = _names(tmp_path)
+
+    _make(tmp_path / "out", "atomic_output")
+
+    assert _names(tmp_path) == sorted([*before, "out"])
+    assert _names(tmp_path / "mine") == ["file"]
+
+
+def test_what_another_user_left_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = _leftover(tmp_path)
+    left.mkdir()
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+
+    _make(tmp_path / "out", "atomic_output")
+
+    assert left.is_dir()
+
+
+def test_where_anybody_can_rename_a_directory_nothing_is_taken_for_a_leftover(tmp_path: Path) -> None:
+    left = _leftover(tmp_path)
+    left.mkdir()
+    tmp_path.chmod(0o777)
+    _make(tmp_path / "out", "atomic_output")
+    assert left.is_dir()
+
+    tmp_path.chmod(0o1777)
+    _make(tmp_path / "out", "atomic_output")
+    assert not left.exists()
+
+
+def test_on_a_file_system_without_locks_nothing_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no locks")
+
+    left = _leftover(tmp_path)
+    left.mkdir()
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)  # type: ignore[attr-defined]
+
+    _make(tmp_path / "out", "atomic_directory")
+
+    assert _names(tmp_path) == sorted([left.name, "out"])
+
+
+@pytest.mark.parametrize("maker", ["atomic_output", "atomic_directory"])
+@pytest.mark.usefixtures("either_way")
+def test_a_run_whose_new_temporary_was_taken_for_a_leftover_makes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maker: str
+) -> None:
+    real, removed = fcntl.flock, []
+
+    def late(descriptor: int, how: int) -> None:
+        if not removed:  # between making it and locking it, as another run would
+            for path in tmp_path.iterdir():
+                removed.append(path)
+                path.rmdir() if path.is_dir() else path.unlink()
+        real(descriptor, how)
+
+    monkeypatch.setattr(atomic.fcntl, "flock", late)  # type: ignore[attr-defined]
+
+    _make(tmp_path / "out", maker)
+
+    assert _names(tmp_path) == ["out"]
 
 
 def test_a_directory_appears_whole(tmp_path: Path) -> None:
