@@ -1,6 +1,8 @@
 //! EADD.
 
-use mystikos_abi::sgx::{SecInfo, Tcs, SECINFO_PT, SECINFO_R, SECINFO_W, SECINFO_X, TCS_DBGOPTIN};
+use mystikos_abi::sgx::{
+    SecInfo, Tcs, ATTRIBUTE_MODE64BIT, SECINFO_PT, SECINFO_R, SECINFO_W, SECINFO_X, TCS_DBGOPTIN,
+};
 use mystikos_abi::PAGE_SIZE;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -36,7 +38,10 @@ impl<M: Epc> Enclave<M> {
         }
         let tcs = kind == Some(PageType::Tcs);
         if tcs {
-            content.map_or(Ok(()), check_tcs)?;
+            check_tcs(
+                content.unwrap_or(&[0; PAGE]),
+                self.attributes().flags & ATTRIBUTE_MODE64BIT != 0,
+            )?;
         } else if secinfo.flags & (SECINFO_R | SECINFO_W) == SECINFO_W {
             return Err(Fault::Gp);
         }
@@ -61,18 +66,26 @@ impl<M: Epc> Enclave<M> {
     }
 }
 
-/// The reserved part of a TCS is zero; its FLAGS are checked when it is entered.
-fn check_tcs(content: &[u8; PAGE]) -> Result<(), Fault> {
-    if content[size_of::<Tcs>()..].iter().all(|&byte| byte == 0) {
+/// The reserved part of a TCS is zero, and the segments of a 32-bit enclave end with pages; FLAGS are checked when it is
+/// entered.
+fn check_tcs(content: &[u8; PAGE], mode64bit: bool) -> Result<(), Fault> {
+    let tcs = read(content);
+    let whole_pages = |limit: u32| u64::from(limit) % PAGE_SIZE == PAGE_SIZE - 1;
+    let limits = mode64bit || whole_pages(tcs.fslimit) && whole_pages(tcs.gslimit);
+    if limits && content[size_of::<Tcs>()..].iter().all(|&byte| byte == 0) {
         Ok(())
     } else {
         Err(Fault::Gp)
     }
 }
 
+fn read(content: &[u8; PAGE]) -> Tcs {
+    Tcs::read_from_prefix(content).map_or(Tcs::default(), |(tcs, _)| tcs)
+}
+
 /// What the processor itself writes is as in the beginning, and debugging is not opted in.
 fn initial_tcs(content: &[u8; PAGE]) -> Tcs {
-    let tcs = Tcs::read_from_prefix(content).map_or(Tcs::default(), |(tcs, _)| tcs);
+    let tcs = read(content);
     Tcs {
         state: 0,
         flags: tcs.flags & !TCS_DBGOPTIN,
@@ -85,8 +98,8 @@ fn initial_tcs(content: &[u8; PAGE]) -> Tcs {
 #[cfg(test)]
 mod tests {
     use mystikos_abi::sgx::{
-        SecInfo, Tcs, SECINFO_PENDING, SECINFO_R, SECINFO_REG, SECINFO_TCS, SECINFO_TRIM,
-        SECINFO_W, SECINFO_X, TCS_AEXNOTIFY, TCS_DBGOPTIN,
+        SecInfo, Tcs, ATTRIBUTE_MODE64BIT, SECINFO_PENDING, SECINFO_R, SECINFO_REG, SECINFO_TCS,
+        SECINFO_TRIM, SECINFO_W, SECINFO_X, TCS_AEXNOTIFY, TCS_DBGOPTIN,
     };
     use zerocopy::IntoBytes;
 
@@ -105,7 +118,11 @@ mod tests {
     }
 
     fn added(page: Page) -> Enclave<crate::testing::Memory> {
-        let mut enclave = Plan::new().create().expect("ECREATE");
+        added_to(&Plan::new(), &page)
+    }
+
+    fn added_to(plan: &Plan, page: &Page) -> Enclave<crate::testing::Memory> {
+        let mut enclave = plan.create().expect("ECREATE");
         enclave
             .eadd(page.linear, SecInfo::new(page.secinfo), Some(&page.content))
             .expect("EADD");
@@ -185,6 +202,52 @@ mod tests {
             content[at] = 1;
             let failure = failing(&mut enclave, |e| e.eadd(ABSENT, secinfo, Some(&content)));
             assert_eq!(failure, Failure::Fault(Fault::Gp));
+        }
+    }
+
+    #[test]
+    fn the_segments_of_a_32_bit_enclave_end_with_pages() {
+        let mut plan = Plan::new();
+        plan.secs.attributes.flags &= !ATTRIBUTE_MODE64BIT;
+        plan.secs.baseaddr = 0x1000_0000;
+        let page = 0x1000_1000;
+        let edits: [fn(&mut Tcs); 2] = [|tcs| tcs.fslimit -= 1, |tcs| tcs.gslimit = 0x1000];
+        for edit in edits {
+            let mut tcs = tcs();
+            edit(&mut tcs);
+            let added = Page::new(page, SECINFO_TCS, tcs.as_bytes());
+            let mut enclave = plan.create().expect("ECREATE");
+            let failure = failing(&mut enclave, |e| {
+                e.eadd(page, SecInfo::new(SECINFO_TCS), Some(&added.content))
+            });
+            assert_eq!(failure, Failure::Fault(Fault::Gp));
+            // In 64-bit mode segments have no limits.
+            added_to(&Plan::new(), &Page::new(TCS, SECINFO_TCS, tcs.as_bytes()));
+        }
+        let whole = Page::new(page, SECINFO_TCS, tcs().as_bytes());
+        added_to(&plan, &whole);
+        let mut enclave = plan.create().expect("ECREATE");
+        let failure = failing(&mut enclave, |e| {
+            e.eadd(page, SecInfo::new(SECINFO_TCS), None)
+        });
+        assert_eq!(failure, Failure::Fault(Fault::Gp));
+    }
+
+    #[test]
+    fn secinfo_is_checked_before_the_page_and_the_page_before_its_content() {
+        let mut enclave = Plan::new().load();
+        let taken = Failure::Fault(epcm_fault(DATA, true));
+        let gp = Failure::Fault(Fault::Gp);
+        for (secinfo, failure) in [
+            (SECINFO_TRIM, gp),
+            (SECINFO_REG | 0x40, gp),
+            (SECINFO_REG | SECINFO_W, taken),
+            (SECINFO_TCS, taken),
+        ] {
+            let content = [1; 4096];
+            let secinfo = SecInfo::new(secinfo);
+            let failed = failing(&mut enclave, |e| e.eadd(DATA, secinfo, Some(&content)));
+            assert_eq!(failed, failure);
         }
     }
 

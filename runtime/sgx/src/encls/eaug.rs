@@ -75,4 +75,10 @@ mod tests {
         let failure = failing(&mut Plan::new().load(), |e| e.eaug(ABSENT));
         assert_eq!(failure, Failure::Fault(Fault::Gp));
     }
+
+    #[test]
+    fn a_page_that_is_there_is_found_before_the_state_of_the_enclave() {
+        let failure = failing(&mut Plan::new().load(), |e| e.eaug(DATA));
+        assert_eq!(failure, Failure::Fault(epcm_fault(DATA, true)));
+    }
 }

@@ -334,4 +334,65 @@ mod tests {
         plan.processor.lepubkeyhash = Some([9; 32]);
         refused(&plan, Status::InvalidAttribute, |_| {});
     }
+
+    /// What EINIT says when everything is wrong, and then from the first check on one thing after the other is right.
+    #[test]
+    fn errors_come_in_the_order_of_the_checks() {
+        let mut plan = Plan::new();
+        plan.processor.lepubkeyhash = Some([9; 32]);
+        plan.secs.attributes.flags |= ATTRIBUTE_EINITTOKENKEY;
+        let mut signer = Signer::of(&plan.load());
+        signer.vendor = 1;
+        signer.isvfamilyid = [1; 16];
+        signer.enclavehash = [2; 32];
+        signer.attributes.flags ^= ATTRIBUTE_DEBUG;
+        let says = |plan: &Plan, sigstruct: [u8; 1808]| match failing(&mut plan.load(), |e| {
+            e.einit(&sigstruct)
+        }) {
+            Failure::Status(status) => status,
+            Failure::Fault(fault) => panic!("{fault}"),
+        };
+        let broken = |mut sigstruct: [u8; 1808]| {
+            sigstruct[516] ^= 1;
+            sigstruct
+        };
+        assert_eq!(says(&plan, broken(signer.sign())), Status::InvalidSigStruct);
+        signer.vendor = 0;
+        assert_eq!(says(&plan, broken(signer.sign())), Status::InvalidSignature);
+        assert_eq!(says(&plan, signer.sign()), Status::InvalidSigStruct);
+        signer.isvfamilyid = [0; 16];
+        assert_eq!(says(&plan, signer.sign()), Status::InvalidMeasurement);
+        signer.enclavehash = plan.load().mrenclave();
+        // Both a controlled attribute and one that is not as signed.
+        assert_eq!(says(&plan, signer.sign()), Status::InvalidAttribute);
+        plan.secs.attributes.flags &= !ATTRIBUTE_EINITTOKENKEY;
+        assert_eq!(says(&plan, signer.sign()), Status::InvalidAttribute);
+        signer.attributes = plan.secs.attributes;
+        signer.miscselect ^= 1;
+        assert_eq!(says(&plan, signer.sign()), Status::InvalidAttribute);
+        signer.miscselect ^= 1;
+        assert_eq!(says(&plan, signer.sign()), Status::InvalidEinitToken);
+        plan.processor.lepubkeyhash = None;
+        assert_eq!(plan.load().einit(&signer.sign()), Ok(()));
+    }
+
+    #[test]
+    fn that_the_enclave_is_initialised_is_found_after_the_signature_and_before_the_measurement() {
+        let mut enclave = Plan::new().build();
+        let mut signer = Signer::of(&enclave);
+        signer.enclavehash = [2; 32];
+        signer.isvfamilyid = [1; 16];
+        let mut broken = signer.sign();
+        broken[516] ^= 1;
+        for (sigstruct, failure) in [
+            (broken, Failure::Status(Status::InvalidSignature)),
+            (signer.sign(), Failure::Status(Status::InvalidSigStruct)),
+        ] {
+            assert_eq!(failing(&mut enclave, |e| e.einit(&sigstruct)), failure);
+        }
+        signer.isvfamilyid = [0; 16];
+        let sigstruct = signer.sign();
+        let failure = failing(&mut enclave, |e| e.einit(&sigstruct));
+        assert_eq!(failure, Failure::Fault(Fault::Gp));
+    }
 }

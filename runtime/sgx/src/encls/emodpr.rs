@@ -115,4 +115,12 @@ mod tests {
         let failed = failing(&mut Plan::new().load(), |e| e.emodpr(DATA, SecInfo::new(0)));
         assert_eq!(failed, Failure::Fault(Fault::Gp));
     }
+
+    #[test]
+    fn the_page_is_looked_for_before_secinfo_and_its_type_before_the_state_of_the_enclave() {
+        refused(ABSENT, SecInfo::new(SECINFO_W), absent_fault(ABSENT, true));
+        refused(TCS, SecInfo::new(SECINFO_W), Fault::Gp);
+        let failed = failing(&mut Plan::new().load(), |e| e.emodpr(TCS, SecInfo::new(0)));
+        assert_eq!(failed, Failure::Fault(epcm_fault(TCS, true)));
+    }
 }

@@ -120,4 +120,14 @@ mod tests {
         let failed = failing(&mut Plan::new().load(), |e| e.emodt(DATA, TRIM));
         assert_eq!(failed, Failure::Fault(Fault::Gp));
     }
+
+    #[test]
+    fn the_page_is_looked_for_before_secinfo_and_its_type_before_the_state_of_the_enclave() {
+        let wrong = SecInfo::new(SECINFO_REG);
+        refused(ABSENT, wrong, absent_fault(ABSENT, true));
+        refused(TCS, wrong, Fault::Gp);
+        let to_tcs = SecInfo::new(SECINFO_TCS);
+        let failed = failing(&mut Plan::new().load(), |e| e.emodt(TCS, to_tcs));
+        assert_eq!(failed, Failure::Fault(epcm_fault(TCS, true)));
+    }
 }

@@ -289,4 +289,37 @@ mod tests {
             assert_eq!(new_tcs(at, &[1]), Err(Fault::Gp), "byte {at}");
         }
     }
+
+    #[test]
+    fn checks_come_in_their_order() {
+        let mut enclave = augmented();
+        let (illegal, reserved) = (SECINFO_REG | SECINFO_R, PENDING | 0x40);
+        // SECINFO, then where the page is, then what is asked of it, then how it is.
+        let absent = ABSENT + 0x1000;
+        for (linear, flags, expected) in [
+            (absent, reserved, Err(Fault::Gp)),
+            (absent, illegal, Err(absent_fault(absent, false))),
+            (READ_ONLY, illegal, Err(Fault::Gp)),
+            (READ_ONLY, PENDING, Ok(MISMATCH)),
+        ] {
+            assert_eq!(accept(&mut enclave, linear, flags), expected);
+        }
+        let mut thread = Thread::inside(&mut enclave);
+        let done = thread.call(&mut enclave, Leaf::Eaccept, [absent, 1, 0]);
+        assert_eq!(done, Err(absent_fault(absent, false)));
+    }
+
+    #[test]
+    fn a_mismatch_is_found_before_the_content_of_a_new_tcs() {
+        let mut enclave = Plan::new().build();
+        poke(&mut enclave, DATA + 0x1000, &[1; 4096]);
+        enclave
+            .emodt(DATA + 0x1000, SecInfo::new(SECINFO_TCS))
+            .expect("EMODT");
+        let flags = SECINFO_TCS | SECINFO_MODIFIED;
+        let accepted = accept(&mut enclave, DATA + 0x1000, flags | SECINFO_R);
+        assert_eq!(accepted, Ok(MISMATCH));
+        let accepted = accept(&mut enclave, DATA + 0x1000, flags);
+        assert_eq!(accepted, Err(Fault::Gp));
+    }
 }

@@ -63,8 +63,8 @@ mod tests {
 
     use crate::cpu::rflags;
     use crate::testing::{
-        absent_fault, peek, poke, Memory, Operand, Plan, Thread, ABSENT, BASE, DATA, READ_ONLY,
-        SIZE,
+        absent_fault, epcm_fault, peek, poke, Memory, Operand, Plan, Thread, ABSENT, BASE, DATA,
+        READ_ONLY, SIZE,
     };
     use crate::{Enclave, Fault, Leaf};
 
@@ -181,5 +181,40 @@ mod tests {
         let target = ABSENT + 0x1000;
         let fault = absent_fault(target, true);
         assert_eq!(copy(&mut augmented(), target, RX), Err(fault));
+    }
+
+    #[test]
+    fn checks_come_in_their_order() {
+        let mut plan = Plan::new();
+        plan.page(READ_ONLY).secinfo = SECINFO_REG;
+        let mut enclave = plan.build();
+        enclave.eaug(ABSENT).expect("EAUG");
+        let thread = Thread::inside(&mut enclave);
+        let absent = ABSENT + 0x1000;
+        let wrong = DATA + 0x80;
+        poke(&mut enclave, SECINFO, SecInfo::new(RX).as_bytes());
+        poke(&mut enclave, wrong, SecInfo::new(RX | 0x40).as_bytes());
+        for (operands, fault) in [
+            // Alignment and ELRANGE of all operands,
+            ([absent, 1, SOURCE], Fault::Gp),
+            ([absent, ABSENT, 1], Fault::Gp),
+            ([absent, ABSENT, BASE + SIZE], Fault::Gp),
+            // whether there are pages,
+            (
+                [absent, absent + 0x1000, absent],
+                absent_fault(absent, false),
+            ),
+            ([READ_ONLY, absent, SOURCE], absent_fault(absent, true)),
+            ([READ_ONLY, ABSENT, absent], absent_fault(absent, false)),
+            // SECINFO's page, its content, the source.
+            ([READ_ONLY, ABSENT, READ_ONLY], epcm_fault(READ_ONLY, false)),
+            ([wrong, ABSENT, READ_ONLY], Fault::Gp),
+            ([SECINFO, SOURCE, READ_ONLY], epcm_fault(READ_ONLY, false)),
+        ] {
+            let done = thread
+                .clone()
+                .call(&mut enclave, Leaf::Eacceptcopy, operands);
+            assert_eq!(done, Err(fault), "{operands:x?}");
+        }
     }
 }

@@ -16,36 +16,25 @@ impl<M: Epc> Enclave<M> {
     /// general registers, RSP included, and the extended state go in as they are.
     pub(crate) fn eenter(&mut self, cpu: &mut Cpu<'_>) -> Result<(), Fault> {
         let tcs = self.enterable(cpu)?;
+        // Before the frame is looked at; ERESUME does it afterwards.
+        let bases = [tcs.ofsbase, tcs.ogsbase];
+        if !bases.iter().all(|&base| canonical(self.linear(base))) {
+            return Err(Fault::Gp);
+        }
+        self.enter_next_frame(cpu, tcs)
+    }
+
+    /// Enters at OENTRY, with the SSA frame that CSSA selects: EENTER, and ERESUME with an AEX notification.
+    pub(crate) fn enter_next_frame(&mut self, cpu: &mut Cpu<'_>, tcs: Tcs) -> Result<(), Fault> {
         if tcs.cssa >= tcs.nssa {
             return Err(Fault::Gp);
         }
         let ssa = self.ssa_frame(&tcs, tcs.cssa)?;
-        let entry = self.entry_point(&tcs)?;
-        if tcs.state == ACTIVE {
+        let entry = [tcs.oentry, tcs.ofsbase, tcs.ogsbase].map(|offset| self.linear(offset));
+        if !entry.iter().all(|&address| canonical(address)) || tcs.state == ACTIVE {
             return Err(Fault::Gp);
         }
-        self.enter_at(cpu, tcs, ssa, entry);
-        Ok(())
-    }
-
-    /// Where an entry leads to: RIP, FS base and GS base.
-    pub(crate) fn entry_point(&self, tcs: &Tcs) -> Result<[u64; 3], Fault> {
-        let entry = [tcs.oentry, tcs.ofsbase, tcs.ogsbase].map(|offset| self.linear(offset));
-        if entry.iter().all(|&address| canonical(address)) {
-            Ok(entry)
-        } else {
-            Err(Fault::Gp)
-        }
-    }
-
-    /// Enters at OENTRY; nothing can fail any more.
-    pub(crate) fn enter_at(
-        &mut self,
-        cpu: &mut Cpu<'_>,
-        tcs: Tcs,
-        ssa: u64,
-        [rip, fs_base, gs_base]: [u64; 3],
-    ) {
+        let [rip, fs_base, gs_base] = entry;
         self.begin(cpu, tcs, ssa);
         let mut outside = [0; 16];
         outside[..8].copy_from_slice(&cpu.regs.rsp.to_le_bytes());
@@ -56,6 +45,7 @@ impl<M: Epc> Enclave<M> {
         cpu.regs.rax = u64::from(tcs.cssa);
         cpu.fs_base = fs_base;
         cpu.gs_base = gs_base;
+        Ok(())
     }
 }
 
@@ -309,6 +299,61 @@ mod tests {
         refused_tcs(|tcs| tcs.oentry = 0x1000_0000_0000);
         refused_tcs(|tcs| tcs.ofsbase = 0x1000_0000_0000);
         refused_tcs(|tcs| tcs.ogsbase = 0x1000_0000_0000);
+    }
+
+    #[test]
+    fn fs_and_gs_bases_are_checked_before_the_frame_and_oentry_after_it() {
+        const FAR: u64 = 0x1000_0000_0000;
+        let without_frame = |fault, edit: fn(&mut Tcs)| {
+            refused(fault, |plan| {
+                plan.pages.retain(|page| page.linear != SSA);
+                plan.edit_tcs(edit);
+            });
+        };
+        without_frame(Fault::Gp, |tcs| tcs.ofsbase = FAR);
+        without_frame(Fault::Gp, |tcs| tcs.ogsbase = FAR);
+        without_frame(Fault::Gp, |tcs| tcs.nssa = 0);
+        without_frame(Fault::Gp, |tcs| tcs.flags = 4);
+        without_frame(absent_fault(SSA, true), |tcs| tcs.oentry = FAR);
+    }
+
+    #[test]
+    fn the_aep_is_checked_before_the_kind_of_page_and_after_its_presence() {
+        for (linear, fault) in [
+            (DATA, Fault::Gp),
+            (ABSENT, absent_fault(ABSENT, false)),
+            (ABSENT + 8, Fault::Gp),
+        ] {
+            let mut thread = Thread::new();
+            (thread.regs.rbx, thread.regs.rcx) = (linear, 1 << 47);
+            refused_with(&Plan::new(), &mut thread, fault);
+        }
+    }
+
+    #[test]
+    fn whether_the_tcs_is_active_is_looked_at_last() {
+        let mut enclave = Plan::new().build();
+        Thread::inside(&mut enclave);
+        enclave
+            .emodpr(SSA, SecInfo::new(SECINFO_R))
+            .expect("EMODPR");
+        let entered = Thread::new().leaf(&mut enclave, Leaf::Eenter);
+        assert_eq!(entered, Err(epcm_fault(SSA, true)));
+    }
+
+    #[test]
+    fn a_frame_that_is_pending_or_modified_cannot_be_used() {
+        let mut enclave = Plan::new().build();
+        enclave
+            .emodt(SSA, SecInfo::new(SECINFO_TRIM))
+            .expect("EMODT");
+        let entered = Thread::new().leaf(&mut enclave, Leaf::Eenter);
+        assert_eq!(entered, Err(epcm_fault(SSA, true)));
+        let mut enclave = Plan::new().build();
+        enclave.eremove(SSA).expect("EREMOVE");
+        enclave.eaug(SSA).expect("EAUG");
+        let entered = Thread::new().leaf(&mut enclave, Leaf::Eenter);
+        assert_eq!(entered, Err(epcm_fault(SSA, true)));
     }
 
     #[test]

@@ -157,4 +157,30 @@ mod tests {
             assert_eq!(done, expected);
         }
     }
+
+    #[test]
+    fn checks_come_in_their_order() {
+        let mut plan = Plan::new();
+        plan.page(READ_ONLY).secinfo = SECINFO_REG;
+        let mut enclave = plan.build();
+        let thread = Thread::inside(&mut enclave);
+        let reserved = DATA + 0x80;
+        poke(&mut enclave, reserved, SecInfo::new(0x40).as_bytes());
+        poke(&mut enclave, SECINFO, SecInfo::new(SECINFO_W).as_bytes());
+        for (operands, fault) in [
+            ([ABSENT, DATA + 8], Fault::Gp),
+            ([ABSENT, BASE + SIZE], Fault::Gp),
+            ([ABSENT, ABSENT + 0x1000], absent_fault(ABSENT, false)),
+            ([READ_ONLY, ABSENT], absent_fault(ABSENT, false)),
+            ([READ_ONLY, TCS], epcm_fault(READ_ONLY, false)),
+            ([reserved, TCS], Fault::Gp),
+            ([SECINFO, TCS], epcm_fault(TCS, false)),
+        ] {
+            let [rbx, rcx] = operands;
+            let done = thread
+                .clone()
+                .call(&mut enclave, Leaf::Emodpe, [rbx, rcx, 0]);
+            assert_eq!(done, Err(fault), "{operands:x?}");
+        }
+    }
 }

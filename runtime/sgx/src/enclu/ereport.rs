@@ -14,14 +14,14 @@ impl<M: Epc> Enclave<M> {
     /// but RIP.
     pub(crate) fn ereport(&mut self, cpu: &mut Cpu<'_>) -> Result<(), Fault> {
         let targetinfo = self.operand(cpu.regs.rbx, 512, Access::Read)?;
+        let reportdata = self.operand(cpu.regs.rcx, 128, Access::Read)?;
+        let output = self.operand(cpu.regs.rdx, 512, Access::Write)?;
         let mut target = TargetInfo::new_zeroed();
         self.memory.read(targetinfo, target.as_mut_bytes());
         if target.reserved1 != [0; 2] || target.reserved2 != [0; 8] || target.reserved3 != [0; 384]
         {
             return Err(Fault::Gp);
         }
-        let reportdata = self.operand(cpu.regs.rcx, 128, Access::Read)?;
-        let output = self.operand(cpu.regs.rdx, 512, Access::Write)?;
         let mut report = self.identity();
         self.memory.read(reportdata, &mut report.reportdata);
         let target = ReportTarget {
@@ -64,7 +64,9 @@ mod tests {
     use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
     use crate::keys::cmac;
-    use crate::testing::{peek, poke, Memory, Operand, Plan, Thread, DATA};
+    use crate::testing::{
+        absent_fault, epcm_fault, peek, poke, Memory, Operand, Plan, Thread, ABSENT, CODE, DATA,
+    };
     use crate::{Enclave, Fault, Leaf, SIMULATED_CPUSVN};
 
     const TARGETINFO: u64 = DATA;
@@ -236,6 +238,21 @@ mod tests {
             let operands = [TARGETINFO, REPORTDATA, REPORT];
             let done = thread.clone().call(&mut enclave, Leaf::Ereport, operands);
             assert_eq!(done, Err(Fault::Gp));
+        }
+    }
+
+    #[test]
+    fn operands_are_checked_in_their_order_and_before_targetinfo_is_read() {
+        let mut enclave = Plan::new().build();
+        let thread = Thread::inside(&mut enclave);
+        poke(&mut enclave, TARGETINFO + 511, &[1]);
+        for (operands, fault) in [
+            ([ABSENT, 1, 1], absent_fault(ABSENT, false)),
+            ([TARGETINFO, ABSENT, 1], absent_fault(ABSENT, false)),
+            ([TARGETINFO, REPORTDATA, CODE], epcm_fault(CODE, true)),
+        ] {
+            let done = thread.clone().call(&mut enclave, Leaf::Ereport, operands);
+            assert_eq!(done, Err(fault));
         }
     }
 }

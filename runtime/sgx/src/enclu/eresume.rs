@@ -36,8 +36,7 @@ impl<M: Epc> Enclave<M> {
         let ssa = self.ssa_frame(&tcs, number)?;
         let gpr = self.read_gpr(ssa);
         if tcs.flags & TCS_AEXNOTIFY != 0 && gpr.aexnotify & GPRSGX_AEXNOTIFY != 0 {
-            // As EENTER from here, with its check for a frame to spare.
-            return self.eenter(cpu);
+            return self.enter_next_frame(cpu, tcs);
         }
         let addresses = [gpr.rip, gpr.fsbase, gpr.gsbase];
         if !addresses.iter().all(|&address| canonical(address)) || tcs.state == ACTIVE {
@@ -72,7 +71,9 @@ fn restore_registers(cpu: &mut Cpu<'_>, gpr: &GprSgx) {
 
 #[cfg(test)]
 mod tests {
-    use mystikos_abi::sgx::{SecInfo, ATTRIBUTE_AEXNOTIFY, SECINFO_R, TCS_AEXNOTIFY, TCS_DBGOPTIN};
+    use mystikos_abi::sgx::{
+        SecInfo, ATTRIBUTE_AEXNOTIFY, SECINFO_R, SECINFO_TRIM, TCS_AEXNOTIFY, TCS_DBGOPTIN,
+    };
     use zerocopy::IntoBytes;
 
     use crate::cpu::rflags;
@@ -325,5 +326,67 @@ mod tests {
         enclave.eremove(SSA + 4096).expect("EREMOVE");
         let fault = absent_fault(SSA + 4096, true);
         assert_eq!(thread.enclu(&mut enclave), Err(fault));
+        // OENTRY, OFSBASE and OGSBASE are looked at after it, unlike in EENTER.
+        for at in [32, 48, 56] {
+            poke(&mut enclave, TCS + at, (1u64 << 46).as_bytes());
+        }
+        assert_eq!(thread.enclu(&mut enclave), Err(fault));
+    }
+
+    #[test]
+    fn a_notification_leads_to_canonical_addresses() {
+        for at in [32, 48, 56] {
+            let (mut enclave, mut thread, _) = notifying();
+            poke(&mut enclave, TCS + at, (1u64 << 46).as_bytes());
+            assert_eq!(thread.enclu(&mut enclave), Err(Fault::Gp), "TCS byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_notification_does_not_enter_an_active_thread() {
+        let (mut enclave, thread, _) = notifying();
+        thread.clone().enclu(&mut enclave).expect("ERESUME");
+        let resumed = thread.clone().enclu(&mut enclave);
+        assert_eq!(resumed, Err(Fault::Gp));
+    }
+
+    #[test]
+    fn a_notification_does_not_look_at_where_the_frame_below_leads() {
+        let (mut enclave, mut thread, _) = notifying();
+        for at in [RIP, GPRSGX + 168, GPRSGX + 176] {
+            poke(&mut enclave, at, (1u64 << 47).as_bytes());
+        }
+        poke(&mut enclave, SSA + 520, &[1]);
+        assert_eq!(thread.enclu(&mut enclave), Ok(Leaf::Eresume));
+        assert_eq!(thread.regs.rip, BASE + 0x40);
+    }
+
+    #[test]
+    fn cssa_and_the_frame_are_checked_before_what_is_in_it() {
+        let mut enclave = Plan::new().build();
+        enclave.eremove(SSA).expect("EREMOVE");
+        // No frame in use: #GP, not #PF of the frame below.
+        let resumed = Thread::new().leaf(&mut enclave, Leaf::Eresume);
+        assert_eq!(resumed, Err(Fault::Gp));
+        refused(epcm_fault(SSA, true), |enclave, _| {
+            poke(enclave, RIP, (1u64 << 47).as_bytes());
+            poke(enclave, SSA + 520, &[1]);
+            enclave
+                .emodpr(SSA, SecInfo::new(SECINFO_R))
+                .expect("EMODPR");
+        });
+    }
+
+    #[test]
+    fn a_frame_that_is_pending_or_modified_cannot_be_resumed_from() {
+        refused(epcm_fault(SSA, true), |enclave, _| {
+            enclave
+                .emodt(SSA, SecInfo::new(SECINFO_TRIM))
+                .expect("EMODT");
+        });
+        refused(epcm_fault(SSA, true), |enclave, _| {
+            enclave.eremove(SSA).expect("EREMOVE");
+            enclave.eaug(SSA).expect("EAUG");
+        });
     }
 }

@@ -7,7 +7,9 @@ use mystikos_abi::sgx::{
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::cpu::rflags;
-use crate::testing::{peek, poke, Memory, Operand, Page, Plan, Signer, Thread, ABSENT, DATA};
+use crate::testing::{
+    absent_fault, peek, poke, Memory, Operand, Page, Plan, Signer, Thread, ABSENT, DATA,
+};
 use crate::{Enclave, Fault, Leaf, Status, SIMULATED_CPUSVN};
 
 const KEYREQUEST: u64 = DATA;
@@ -454,4 +456,45 @@ fn keyrequest_is_aligned_in_the_enclave_and_readable() {
 #[test]
 fn the_key_is_aligned_in_the_enclave_and_writable() {
     operand(1, 16, true).is_checked();
+}
+
+#[test]
+fn operands_are_checked_in_their_order_and_before_the_request() {
+    let mut enclave = plan().build_signed(sign);
+    let thread = Thread::inside(&mut enclave);
+    poke(&mut enclave, KEYREQUEST + 6, &[1]);
+    for (operands, fault) in [
+        ([ABSENT, 1, 0], absent_fault(ABSENT, false)),
+        ([KEYREQUEST, ABSENT, 0], absent_fault(ABSENT, true)),
+        ([KEYREQUEST, KEY, 0], Fault::Gp),
+    ] {
+        let asked = thread.clone().call(&mut enclave, Leaf::Egetkey, operands);
+        assert_eq!(asked, Err(fault));
+    }
+}
+
+#[test]
+fn errors_come_in_the_order_of_the_checks() {
+    let mut without = plan();
+    without.secs.attributes.flags &= !(ATTRIBUTE_PROVISIONKEY | ATTRIBUTE_EINITTOKENKEY);
+    for name in MASKED {
+        let mut wrong = KeyRequest {
+            cpusvn: [0xff; 16],
+            isvsvn: 9,
+            configsvn: 9,
+            ..request(name)
+        };
+        if name != keyname::SEAL {
+            let asked = ask(&mut without.build_signed(sign), &wrong);
+            assert_eq!(asked, Err(u64::from(Status::InvalidAttribute.code())));
+        }
+        refused(&wrong, Status::InvalidCpuSvn);
+        wrong.cpusvn = SIMULATED_CPUSVN;
+        refused(&wrong, Status::InvalidIsvSvn);
+    }
+    let unknown = KeyRequest {
+        cpusvn: [0xff; 16],
+        ..request(5)
+    };
+    refused(&unknown, Status::InvalidKeyName);
 }
