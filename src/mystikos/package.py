@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Package", "PackageWriter", "is_damaged", "launcher_digest", "unpack"]
 
 _SHSTRTAB = b".shstrtab"
-_MAX_SECTION_HEADERS = 1024
+_MAX_SECTION_HEADERS = 256  # as many as the launcher reads
 
 
 class PackageWriter:
@@ -347,6 +347,8 @@ def _sections(data: memoryview) -> dict[Section, Place]:
     launcher_end = max(segment.offset + segment.filesz for segment in image.segments)
     _check_places(data, places, launcher_end, headers[-1].offset)
     _check_tail(data, header, headers[-1])
+    if any(one.type != elf.SHT_NOBITS and one.file_end > len(data) for one in headers):
+        raise elf.ElfError("a section of the launcher reaches beyond the file's end")
     return dict(sorted(places.items()))
 
 
@@ -389,7 +391,11 @@ def _check_slices(enclave: Enclave, sections: Mapping[Section, Place]) -> None:
 
 
 def _check_all_is_loaded(enclave: Enclave, found: Mapping[Section, memoryview]) -> None:
-    """Every byte of a section is measured, or zero between the kernel's segments."""
+    """Every byte of a section is measured, or zero between the kernel's segments.
+
+    None is measured twice, but for a page that two of these segments share: so measuring costs no more than
+    the file is large, whatever the region records say.
+    """
     taken: dict[Section, list[tuple[int, int]]] = {section: [] for section in found}
     for region in enclave.regions:
         if isinstance(region.source, descriptor_format.Slice):
@@ -398,9 +404,13 @@ def _check_all_is_loaded(enclave: Enclave, found: Mapping[Section, memoryview]) 
     for section, data in found.items():
         end = 0
         for start, size in [*taken[section], (len(data), 0)]:
+            if start < end // PAGE * PAGE:
+                raise DescriptorError(
+                    f"{section.elf_name} has bytes from {start:#x} on that are loaded twice"
+                )
             if section < Section.ENCLAVE and not _is_zero(data[end:start]):
                 raise DescriptorError(f"{section.elf_name} has bytes before {start:#x} that are not measured")
-            end = max(end, start + size)
+            end = start + size
 
 
 def _is_zero(data: memoryview) -> bool:

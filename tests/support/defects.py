@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 from mystikos import _abi
 from mystikos.formats import elf
@@ -42,6 +43,34 @@ def add_many_pages(forge: PackageForge) -> None:
     descriptor(24, "<Q", 1 << 44)(forge)
 
 
+def load_twice(forge: PackageForge) -> None:
+    """A page of the kernel in the place of the CRT image: a file could be measured a thousand times."""
+    for offset, layout, value in ((36, "<I", 0), (40, "<Q", 0), (48, "<Q", 1)):
+        region(_abi.KIND_CRT, offset, layout, value)(forge)
+    region(_abi.KIND_CRT, 8, "<Q", 1)(forge)
+
+
+def many_sections(count: int, name: bytes) -> Change:
+    """So many more section headers, each with a name that begins one byte later in the same text."""
+
+    def change(forge: PackageForge) -> None:
+        data = bytes(forge.data)
+        header = elf.read_header(data[: elf.EHDR.size], len(data))
+        *sections, table = elf.read_sections(lambda offset, size: data[offset : offset + size], header)
+        strings = data[table.offset : table.file_end] + name + b"\0"
+        first = len(strings) - len(name) - 1
+        sections += [elf.SectionHeader(first + number, *[0] * 9) for number in range(count)]
+        headers = [*sections, replace(table, size=len(strings))]
+        strings += bytes(-(table.offset + len(strings)) % 8)
+        ends = replace(
+            header, shoff=table.offset + len(strings), shnum=len(headers), shstrndx=len(headers) - 1
+        )
+        forge.data[table.offset :] = strings + b"".join(one.pack() for one in headers)
+        forge.put_at(0, ends.pack())
+
+    return change
+
+
 HUGE = (1 << 64) - PAGE
 BAD_PACKAGES: dict[str, tuple[Change, str]] = {
     "cut in the ELF header": (lambda f: f.truncate(40), "ends inside the ELF header"),
@@ -56,6 +85,15 @@ BAD_PACKAGES: dict[str, tuple[Change, str]] = {
     "too many section headers": (lambda f: f.put_at(60, b"\xff\xff"), "beyond the file's end"),
     "section headers at an absurd offset": (lambda f: f.put_at(40, struct.pack("<Q", HUGE)), "beyond"),
     "section headers of another size": (lambda f: f.put_at(58, b"\x41\0"), "65 bytes"),
+    "more section headers than the launcher reads": (many_sections(300, b"x" * 300), "section headers"),
+    "section names that are each most of a large table": (
+        many_sections(100, b"x" * 100_000),
+        "has more than 255 bytes",
+    ),
+    "a section of the launcher that is not there": (
+        lambda f: many_sections(1, b"x")(f) or f.put_at(len(f.data) - 128 + 32, struct.pack("<Q", HUGE)),
+        "a section of the launcher reaches beyond",
+    ),
     "name table index out of range": (lambda f: f.put_at(62, b"\xff\0"), "name table"),
     "rootfs section missing": (header_field(Section.ROOTFS, 0, "<I", 0), "no section .mystrootfs"),
     "config section twice": (
@@ -113,6 +151,7 @@ BAD_PACKAGES: dict[str, tuple[Change, str]] = {
     "zero pages with a TCS field": (region(_abi.KIND_USER, 56, "<Q", 1), "must be zero"),
     "TCS that is not measured": (region(_abi.KIND_TCS, 28, "<I", 0), "one measured page"),
     "TCS of two pages": (region(_abi.KIND_TCS, 8, "<Q", 2), "one measured page|ends"),
+    "bytes that are loaded twice": (load_twice, "libmystkernel has bytes from 0x0 on that are loaded twice"),
     "TCS rights on another page": (region(_abi.KIND_USER, 16, "<Q", 0x100), "TCS"),
     "kernel bytes that no region takes": (lambda f: f.put(Section.KERNEL, 300, b"x"), "not measured"),
     "CRT bytes that no region takes": (region(_abi.KIND_CRT, 48, "<Q", PAGE + 399), "not measured"),

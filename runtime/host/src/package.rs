@@ -231,7 +231,8 @@ fn regions(
     Ok(regions)
 }
 
-/// Every byte of a section is taken by a region, or is zero between the kernel's segments.
+/// Every byte of a section is taken by a region, or is zero between the kernel's segments. None is taken twice, but for a
+/// page that two of these segments share.
 fn check_all_is_loaded(
     file: &[u8],
     regions: &[RegionRecord],
@@ -245,10 +246,13 @@ fn check_all_is_loaded(
             .map(|r| (r.source_offset as usize, r.source_size as usize));
         let mut end = 0;
         for (start, length) in taken.chain([(size, 0)]) {
+            if start < end - end % PAGE_SIZE as usize {
+                return Err(damaged("a section has bytes that are loaded twice"));
+            }
             if bytes[end.min(start)..start].iter().any(|&b| b != 0) {
                 return Err(damaged("a section has bytes that are not measured"));
             }
-            end = end.max(start + length);
+            end = start + length;
         }
     }
     Ok(())

@@ -15,9 +15,10 @@ True
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mystikos.binding import table as _table
@@ -38,10 +39,12 @@ __all__ = [
     "bind_entry",
     "bind_file",
     "elf_files",
+    "unsafe_site",
 ]
 
 _LOG = logging.getLogger(__name__)
 _ELF_HEADER_SIZE = 64
+_MOST_CALLS = 1 << 16  # of one file: chance gives one in 64 KiB, programs have some hundred
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,31 @@ def bind(rootfs: RootFs) -> Bindings:
 def bind_file(data: bytes) -> tuple[tuple[Site, ...], tuple[Trap, ...]]:
     """The sites and traps of one file's bytes; raises MalformedElf where the file contradicts itself."""
     image = Image.parse(data)
-    if image is None or next(image.find(SYSCALL), None) is None:
+    if image is None:
         return (), ()
+    seeming = sum(1 for _ in islice(image.find(SYSCALL), _MOST_CALLS + 1))
+    if not seeming:
+        return (), ()
+    if seeming > _MOST_CALLS:
+        raise MalformedElf(f"more than {_MOST_CALLS} places that look like system calls")
     from mystikos.binding.search import search
 
     return search(image)
+
+
+def unsafe_site(data: bytes, sites: Sequence[Site]) -> Site | None:
+    """The first of the sites of a file, ascending, that could change what it does; None when all are safe.
+
+    Raises MalformedElf where the file contradicts itself.
+    """
+    if not sites:
+        return None
+    image = Image.parse(data)
+    if image is None:
+        return sites[0]
+    from mystikos.binding.search import unsafe
+
+    return unsafe(image, sites)
 
 
 def elf_files(rootfs: RootFs) -> Iterator[Entry]:

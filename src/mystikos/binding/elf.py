@@ -25,10 +25,10 @@ _DYN: Final = struct.Struct("<qQ")
 
 _PT_DYNAMIC, _PT_GNU_EH_FRAME = 2, 0x6474E550
 _DT_TEXTREL, _DT_FLAGS, _DF_TEXTREL = 22, 30, 4
-_SHT_NOBITS = 8
 _SHF_EXECINSTR = 4
 SHT_SYMTAB, SHT_DYNSYM = 2, 11
 _ADDRESSES: Final = 1 << 47
+_MAX_SEGMENTS: Final = 128  # Linux before 5.18 took 73 program headers
 
 
 class MalformedElf(Exception):  # noqa: N818 - a finding about a file, not an error of the run
@@ -85,6 +85,8 @@ class Image:
             raise MalformedElf(str(exc)) from exc
 
         segments = tuple(sorted(_segments(image), key=lambda s: s.address))
+        if len(segments) > _MAX_SEGMENTS:
+            raise MalformedElf(f"{len(segments)} segments with content, more than {_MAX_SEGMENTS}")
         _check_overlap(segments)
         eh_frame = next((s.vaddr for s in image.segments if s.type == _PT_GNU_EH_FRAME), None)
         return cls(
@@ -118,6 +120,11 @@ class Image:
         if segment is None:
             raise ValueError(f"no segment holds address {address:#x}")
         return segment.offset + address - segment.address
+
+    def code_address(self, offset: int) -> int | None:
+        """The address of the byte at an offset of the file, if it is in an executable segment."""
+        segment = next((s for s in self.executable if s.offset <= offset < s.offset + s.size), None)
+        return None if segment is None else offset - segment.offset + segment.address
 
     def find(self, pattern: bytes) -> Iterator[int]:
         """The addresses of a byte pattern in the executable segments, wherever instructions start."""
@@ -179,7 +186,7 @@ def _sections(data: bytes, header: elf.Header) -> tuple[Section, ...]:
             bool(one.flags & _SHF_EXECINSTR),
         )
         for one in headers
-        if one.type not in (elf.SHT_NULL, _SHT_NOBITS) and one.file_end <= len(data)
+        if one.type not in (elf.SHT_NULL, elf.SHT_NOBITS) and one.file_end <= len(data)
     )
 
 

@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mystikos.binding.elf import SHT_DYNSYM, SHT_SYMTAB, Image
+from mystikos.binding.elf import SHT_DYNSYM, SHT_SYMTAB, Image, MalformedElf
 
 Addresses: TypeAlias = npt.NDArray[np.int64]
 
@@ -30,6 +30,8 @@ _SYMBOL: Final = np.dtype(
     [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("shndx", "<u2"), ("value", "<u8"), ("size", "<u8")]
 )
 _STT_FUNC, _STT_GNU_IFUNC = 2, 10
+_OVERLAP: Final = 8  # symbols and unwind tables often list one function with two or three sizes
+_MOST_DECODED_TWICE: Final = 1 << 20
 
 _GO_MAGIC_1_18, _GO_MAGIC_1_20 = 0xFFFFFFF0, 0xFFFFFFF1
 _GO_ENTRY: Final = np.dtype([("entry", "<u4"), ("info", "<u4")])
@@ -106,7 +108,10 @@ class Functions:
 
 
 def find_functions(image: Image) -> Functions:
-    """Collect every function the file lists; ranges outside of executable segments are dropped."""
+    """Collect every function the file lists; ranges outside of executable segments are dropped.
+
+    Raises MalformedElf where they overlap so much that decoding each would take far longer than the code.
+    """
     found = [*_from_symbols(image), *_from_unwind_tables(image), *_from_go_table(image)]
     starts = np.concatenate([f[0] for f in found]) if found else np.empty(0, np.int64)
     ends = np.concatenate([f[1] for f in found]) if found else np.empty(0, np.int64)
@@ -120,6 +125,10 @@ def find_functions(image: Image) -> Functions:
     # same start twice: the longer one last, so that block_at meets it first
     order = np.lexsort((ends, starts))
     starts, ends, pads = starts[order], ends[order], pads[order]
+    different = np.append(True, (starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1]))[: len(starts)]
+    decoded = int((ends - starts)[different].sum())
+    if decoded > _MOST_DECODED_TWICE + _OVERLAP * sum(segment.size for segment in image.executable):
+        raise MalformedElf(f"its functions overlap: decoding all of them takes {decoded} bytes")
     for low in np.flatnonzero(starts[1:] == starts[:-1]):
         pads[low + 1] |= pads[low]
     return Functions(starts, ends, pads, _areas(image))
@@ -142,14 +151,15 @@ _Found: TypeAlias = tuple[Addresses, Addresses, npt.NDArray[np.bool_]]
 
 def _from_symbols(image: Image) -> list[_Found]:
     found = []
-    for section in image.sections:
-        if section.type not in (SHT_SYMTAB, SHT_DYNSYM):
+    for kind in (SHT_SYMTAB, SHT_DYNSYM):  # a file has at most one of each (gABI, "Sections")
+        section = next((one for one in image.sections if one.type == kind), None)
+        if section is None:
             continue
         data = image.section_data(section)
         table = np.frombuffer(data, _SYMBOL, len(data) // _SYMBOL.itemsize)
-        kind = table["info"] & 15
+        what = table["info"] & 15
         functions = table[
-            ((kind == _STT_FUNC) | (kind == _STT_GNU_IFUNC))
+            ((what == _STT_FUNC) | (what == _STT_GNU_IFUNC))
             & (table["shndx"] != 0)
             & (table["size"] > 0)
             & (table["value"] < 1 << 47)

@@ -31,13 +31,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mystikos.binding.code import Code
-from mystikos.binding.elf import Image, Segment
+from mystikos.binding.elf import Image, MalformedElf, Segment
 from mystikos.binding.functions import Addresses, Functions
 from mystikos.formats.elf import ET_EXEC
 
 _CHUNK: Final = 16 << 20
 _OVERLAP: Final = 8
 _MAX_TABLE: Final = 4096  # entries
+_MOST_ENTRIES: Final = 1 << 24  # of all tables together, and four for each byte of the file
 _SHORT_BRANCHES: Final = frozenset([*range(0x70, 0x80), 0xEB, *range(0xE0, 0xE4)])
 _SHORT_REACH: Final = 132
 
@@ -149,7 +150,11 @@ class Reach:
         found: list[int] = []
         memory = _Memory(self._image)
         alive = np.unique(bases)
+        left = _MOST_ENTRIES + 4 * len(self._image.data)
         for entry in range(_MAX_TABLE):
+            left -= len(alive)
+            if left < 0:
+                raise MalformedElf("more jump tables than there is room for in it")
             offsets, readable = memory.read_i32(alive + 4 * entry)
             targets = alive + offsets
             lands = readable & self._executable(targets)

@@ -9,6 +9,7 @@ r"""Stage 2b, search: from the ``0F 05`` bytes of one image to its bound and its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -65,12 +66,7 @@ def search(image: Image) -> tuple[tuple[Site, ...], tuple[Trap, ...]]:
     if image.text_relocations:
         return (), tuple(_trap(image, a, Reason.TEXT_RELOCATIONS) for a in sorted([c.address for c in calls]))
 
-    reach = Reach(image, decoder.functions, decoder)
-    entered = _Entered(
-        reach.branched({a for call in calls for option in call.options for a in option.overwritten}),
-        reach.named({a for call in calls for option in call.options for a in option.hidden}),
-    )
-
+    reach, entered = _reach(image, decoder, calls)
     sites: list[Site] = []
     taken_until = 0
     for call in calls:
@@ -81,6 +77,55 @@ def search(image: Image) -> tuple[tuple[Site, ...], tuple[Trap, ...]]:
             sites.append(Site(image.file_offset(choice.address), choice.before, choice.after))
             taken_until = choice.end
     return tuple(sites), tuple(sorted(traps, key=lambda t: t.offset))
+
+
+def unsafe(image: Image, sites: Iterable[Site]) -> Site | None:
+    """The first of the sites, ascending, that could change what the program does; None when all are safe.
+
+    They need not be those that ``search`` chooses.
+    """
+    decoder, mover = _Decoder(image), Mover()
+    chosen: list[tuple[Site, _Call]] = []
+    for site in sites:
+        call = _call_of(image, decoder, mover, site)
+        if call is None or image.text_relocations:
+            return site
+        chosen.append((site, call))
+
+    reach, entered = _reach(image, decoder, [call for _, call in chosen])
+    taken_until = 0
+    for site, call in chosen:
+        choice = _choose(call, reach, entered, taken_until)
+        if isinstance(choice, Reason):
+            return site
+        taken_until = choice.end
+    return None
+
+
+def _call_of(image: Image, decoder: _Decoder, mover: Mover, site: Site) -> _Call | None:
+    """The system call that a site says it binds, with this one option; None when there is none such."""
+    address = image.code_address(site.syscall_offset)
+    code = None if address is None else decoder(address)
+    if address is None or code is None or not code.clean or _is_signal_return(image, address):
+        return None
+    index = code.index(address)
+    if index is None or image.read(address, code.end_of(index) - address) != SYSCALL:
+        return None
+    meant = tuple(
+        option
+        for option in options(code, index, image.read, mover)
+        if (option.before, option.after) == (site.before, site.after)
+    )
+    return _Call(address, code, index, meant[:1]) if meant else None
+
+
+def _reach(image: Image, decoder: _Decoder, calls: Iterable[_Call]) -> tuple[Reach, _Entered]:
+    reach = Reach(image, decoder.functions, decoder)
+    considered = [option for call in calls for option in call.options]
+    return reach, _Entered(
+        reach.branched({a for option in considered for a in option.overwritten}),
+        reach.named({a for option in considered for a in option.hidden}),
+    )
 
 
 def _calls(image: Image, decoder: _Decoder) -> tuple[list[_Call], list[Trap]]:

@@ -98,11 +98,14 @@ def decode(table: bytes) -> tuple[FileRecord, ...]:
             expected=f"{size} bytes, records at {_HEADER.size} and {files_end}",
         )
 
-    records = list(_SITE.iter_unpack(table[sites_offset:]))
+    records = [_site(*record) for record in _SITE.iter_unpack(table[sites_offset:])]
     files = []
+    taken = 0
     for data_offset, file_size, first, count in _FILE.iter_unpack(table[files_offset:files_end]):
-        sites = tuple(_site(*record) for record in records[first : first + count])
-        files.append(FileRecord(data_offset, file_size, sites))
+        if first != taken:  # before anything is copied: files could share their sites
+            break
+        files.append(FileRecord(data_offset, file_size, tuple(records[first : first + count])))
+        taken += count
     if encode(files) != table:
         raise BindingError("binding table", "records out of order", expected="the order of encode()")
     return tuple(files)

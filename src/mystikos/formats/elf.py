@@ -28,6 +28,7 @@ PF_R = 4
 SHT_NULL = 0
 SHT_PROGBITS = 1
 SHT_STRTAB = 3
+SHT_NOBITS = 8
 SHF_ALLOC = 2
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -36,6 +37,7 @@ SHDR = struct.Struct("<IIQQQQIIQQ")
 
 _IDENT = MAGIC + b"\x02\x01\x01"  # ELFCLASS64, ELFDATA2LSB, EV_CURRENT
 _MAX_ADDRESS = 1 << 64
+_MAX_SECTION_NAME = 255  # bytes: else thousands of headers could each name the whole of a large table
 
 Read = Callable[[int, int], bytes]
 """Read ``size`` bytes at ``offset``; fewer when the file ends before."""
@@ -198,7 +200,9 @@ def read_sections(read: Read, header: Header) -> tuple[SectionHeader, ...]:
 
 def section_name(strings: bytes, offset: int) -> bytes:
     """The NUL-terminated name at ``offset`` of the section name table."""
-    end = strings.find(b"\0", offset) if offset < len(strings) else -1
+    end = strings.find(b"\0", offset, offset + _MAX_SECTION_NAME + 1) if offset < len(strings) else -1
+    if end < 0 and offset + _MAX_SECTION_NAME < len(strings):
+        raise ElfError(f"section name at {offset:#x} has more than {_MAX_SECTION_NAME} bytes")
     if end < 0:
         raise ElfError(f"section name at {offset:#x} is outside the section name table")
     return strings[offset:end]

@@ -7,6 +7,7 @@ business, what it *is* is told here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from mystikos import _abi, config, parts, provenance, signature
@@ -28,8 +29,9 @@ from mystikos.formats.descriptor import (
 )
 from mystikos.measurement import Measurement
 from mystikos.package import Package
-from mystikos.rootfs import printable
+from mystikos.rootfs import RootFs, printable
 from mystikos.signers import PUBLISHED_KEYS
+from mystikos.verification import bound
 from mystikos.verification.report import Check
 from mystikos.verification.tracing import first_mismatch, shown
 
@@ -48,7 +50,7 @@ def checks(package: Package, measured: Measurement, strictness: str = "exact") -
     yield Check("attributes", "what is asked of the processor is what was signed", _attributes(package))
     yield _masks(package, strictness)
     yield Check("layout", "every section is measured, in its place, with its rights", _layout(package))
-    yield Check("rootfs", "the root file system is one tree, and written as mystikos does", _rootfs(package))
+    yield from _programs(package)
     yield Check("config", "kernel and signature hold what the JSON says", _config(package))
     yield Check("record", "the build record tells of what is here", _record(package, measured))
 
@@ -114,12 +116,21 @@ def _masks(package: Package, strictness: str) -> Check:
     return Check("masks", "the signature holds for these attributes only", problem, required=not enough)
 
 
-def _rootfs(package: Package) -> str | None:
-    """Nobody must be able to read the archive in another way: it is the one that its tree gives."""
+def _programs(package: Package) -> Iterator[Check]:
+    """What there is to run, and what the kernel changes in it; without the one there is no other."""
+    rootfs = Check("rootfs", "the root file system is one tree, and written as mystikos does")
     try:
         tree = parts.root_file_system(package)
     except MystError as exc:
-        return str(exc)
+        yield replace(rootfs, problem=str(exc))
+        return
+    yield replace(rootfs, problem=_rootfs(package, tree))
+    bindings = "nothing but system calls is patched in its programs"
+    yield Check("bindings", bindings, bound.problem(package, tree))
+
+
+def _rootfs(package: Package, tree: RootFs) -> str | None:
+    """Nobody must be able to read the archive in another way: it is the one that its tree gives."""
     image = package.section(Section.ROOTFS)
     if tree.size != len(image):
         return f"the archive has {len(image)} bytes, and its tree gives {tree.size}"

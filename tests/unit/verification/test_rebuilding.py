@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support import elves, packages
+from tests.support import elves, machine_code, packages
 from tests.support.packages import PackageForge
 
 from mystikos import config, pipeline
+from mystikos.binding import table
 from mystikos.errors import ConfigError
 from mystikos.formats.descriptor import Section
 from mystikos.launcher import Runtime
@@ -98,10 +100,16 @@ def test_the_first_difference_is_told_by_its_cause(package: Package, tmp_path: P
     assert told in (check.problem or "")
 
 
-def test_a_binding_table_that_the_signer_made_up_is_found(package: Package, tmp_path: Path) -> None:
+def test_a_binding_table_that_the_signer_made_up_is_found(tmp_path: Path) -> None:
     """Consistent, measured and signed, and yet not what mystikos makes of these files."""
+    program = machine_code.elf(bytes.fromhex("4889df 4489c0 0f05 c3"))  # mov rdi, rbx; mov eax, r8d; syscall
+    source = packages.appdir(tmp_path / "appdir", application=program)
+    pipeline.build(source, packages.signer(), packages.config(), tmp_path / "a", runtime=packages.runtime())
+    package = unpack(tmp_path / "a")
+    (record,) = table.decode(bytes(package.section(Section.BINDINGS)))
+    later = table.Site(record.sites[0].offset + 3, b"\x44\x89\xc0", b"")
     forge = PackageForge(bytearray(package.file), package)
-    forge.put(Section.BINDINGS, len(package.section(Section.BINDINGS)) - 1, b"\x01").sign_again()
+    forge.put(Section.BINDINGS, 0, table.encode([replace(record, sites=(later,))])).sign_again()
     changed = unpack(forge.write(tmp_path))
     assert verify(changed, runtime=packages.runtime()).passed
     check = rebuilt(changed, tmp_path)
