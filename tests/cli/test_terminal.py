@@ -146,6 +146,14 @@ def test_nobody_watches_a_pipe_and_who_is_quiet_wants_no_bar(monkeypatch: pytest
         assert report is None
 
 
+@pytest.mark.parametrize("asked", [["--json"], ["--quiet"], ["--color", "always"]])
+@pytest.mark.parametrize("path", ["/", "/no/such/package"])
+def test_what_one_command_line_asks_for_is_not_for_the_next(asked: list[str], path: str) -> None:
+    before = terminal.reset({})
+    assert main(["verify", path, *asked]) == 2
+    assert terminal.settings() == before
+
+
 LONG = {
     "package-sgx": ("measuring", "package-sgx appdir private.pem config.json -o out"),
     "measure": ("measuring", "measure appdir config.json"),

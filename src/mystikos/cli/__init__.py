@@ -175,4 +175,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return done.exit_code
     except (Exception, KeyboardInterrupt) as error:
         return failures.report(error)
+    finally:
+        terminal.reset()  # what this command line asked for is not for the next one in the same process
     return result if isinstance(result, int) else 0
