@@ -12,11 +12,9 @@ being measured, whatever depends on its bytes comes after it::
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import mmap
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +29,7 @@ from mystikos.formats.buildrecord import BuildRecord
 from mystikos.formats.content import BytesContent
 from mystikos.formats.descriptor import PAGE, Descriptor, DescriptorError, Enclave, Section, page_count
 from mystikos.formats.parameters import Parameters, ParametersError, Place
+from mystikos.formats.regular import open_regular
 from mystikos.formats.sigstruct import Sigstruct, SigstructError
 
 if TYPE_CHECKING:
@@ -275,7 +274,7 @@ def is_damaged(path: Path) -> bool:
     """Whether a file that :func:`unpack` refuses was a package, by what still stands in it."""
     try:
         with (
-            os.fdopen(_open_file(path), "rb") as file,
+            os.fdopen(open_regular(path), "rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
             return data[:4] == elf.MAGIC and any(data.find(mark) >= 0 for mark in _MARKS)
@@ -294,21 +293,12 @@ def _not_a_package(path: Path, found: str) -> PackageError:
 
 def _map(path: Path) -> memoryview:
     try:
-        with os.fdopen(_open_file(path), "rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as exc:
         raise PackageError(str(path), exc.strerror or str(exc), expected="a readable package file") from exc
     except ValueError as exc:  # mmap of an empty file
         raise _not_a_package(path, "an empty file") from exc
-
-
-def _open_file(path: Path) -> int:
-    """A regular file only: a FIFO would keep a reader waiting for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _sections(data: memoryview) -> dict[Section, Place]:

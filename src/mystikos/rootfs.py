@@ -28,6 +28,7 @@ from typing import BinaryIO, cast
 
 from mystikos.errors import RootFsError
 from mystikos.formats import cpio
+from mystikos.formats.regular import open_regular
 
 __all__ = ["Entry", "RootFs", "from_archive", "printable", "scan"]
 
@@ -35,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 _MAX_LINKS = 40  # symbolic links followed in one lookup, as Linux does
 _MAX_NAME = 255
+_MOST_PROBLEMS = 100  # told at once
 
 _REFUSED = {
     stat.S_IFSOCK: "a socket",
@@ -302,7 +304,7 @@ def from_archive(path: Path, *, offset: int = 0, size: int | None = None) -> Roo
     """
     name = os.fsencode(path)
     try:
-        with path.open("rb", buffering=0) as file:
+        with os.fdopen(open_regular(path), "rb", buffering=0) as file:
             # content is opened later, without following a link: the caller's own is followed now
             reader = _FileReader(file.fileno(), os.path.realpath(name), offset, size)
             return _assemble(_archive_nodes(reader, str(path)))
@@ -333,8 +335,6 @@ class _FileReader:
 
     def __init__(self, descriptor: int, path: bytes, offset: int, size: int | None) -> None:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RootFsError(printable(path), "is not a regular file", expected="a cpio archive")
         self._descriptor = descriptor
         self._path = path
         self._offset = offset
@@ -397,7 +397,10 @@ def _problem(path: bytes, mode: int, size: int) -> str | None:
 
 
 def _refused(where: str, problems: list[str], hint: str) -> RootFsError:
-    listed = "".join(f"\n  {problem}" for problem in sorted(problems))
+    told = sorted(problems)[:_MOST_PROBLEMS]
+    if len(problems) > len(told):
+        told.append(f"… and {len(problems) - len(told)} more")
+    listed = "".join(f"\n  {problem}" for problem in told)
     return RootFsError(where, f"cannot become a root file system:{listed}", hint=hint)
 
 

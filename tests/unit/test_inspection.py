@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -277,3 +278,9 @@ def test_a_bad_system_call_table_is_told(tmp_path: Path, content: str) -> None:
 def test_a_missing_system_call_table_is_told(tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissingError, match="No such file"):
         syscalls(tmp_path / "nothing")
+
+
+def test_nobody_waits_for_a_fifo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(PackageError, match="not a regular file"):
+        inspect_path(tmp_path / "fifo")

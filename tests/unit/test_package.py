@@ -129,7 +129,7 @@ def test_what_is_no_file_or_an_empty_one_is_refused(tmp_path: Path) -> None:
         unpack(tmp_path / "empty")
     with pytest.raises(PackageError, match="No such file"):
         unpack(tmp_path / "absent")
-    with pytest.raises(PackageError, match="not a regular file"):
+    with pytest.raises(PackageError, match="Is a directory"):
         unpack(tmp_path)
     os.mkfifo(tmp_path / "pipe")  # nobody will ever write to it
     with pytest.raises(PackageError, match="not a regular file"):

@@ -308,6 +308,23 @@ def test_everything_wrong_with_an_archive_is_told_at_once(tmp_path: Path) -> Non
         from_archive(path)
 
 
+def test_of_very_many_mistakes_some_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(archive(*(member(b"/%05d" % number, b"") for number in range(5000))))
+    with pytest.raises(RootFsError) as caught:
+        from_archive(path)
+    told = str(caught.value)
+    assert "/00099: the name is absolute" in told
+    assert "/00100" not in told
+    assert "… and 4900 more" in told
+
+
+def test_a_fifo_is_no_archive_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(RootFsError, match="not a regular file"):
+        from_archive(tmp_path / "fifo")
+
+
 def test_a_directory_is_noarchive(tmp_path: Path) -> None:
     with pytest.raises(RootFsError, match="cannot be read"):
         from_archive(tmp_path)

@@ -35,6 +35,7 @@ from mystikos.formats.jsonc import Place
 
 _MIB = 1 << 20
 _GIB = 1 << 30
+_LARGEST_RECORD = 2 << 20  # of a config file of at most 1 MiB, with its defaults
 _LONGEST_ARGUMENT = 128 * 1024 - 1  # execve(2): MAX_ARG_STRLEN, less the terminating NUL
 
 _PATH = Text("an absolute path", pattern=r"/[^\x00]*", maximum=4095)
@@ -322,6 +323,8 @@ KEYS: tuple[Key, ...] = keys_of(Config)
 
 def from_record(record: bytes, source: bytes = b"", name: str = "config record") -> Config:
     """The Config that ``record`` came from; ConfigError when it is not what ``Config.record`` makes."""
+    if len(record) > _LARGEST_RECORD:
+        raise ConfigError(name, [Problem(name, 0, 0, "", f"{len(record)} bytes, no config has so many")])
     try:
         facts = cbor2.loads(record)
     except (cbor2.CBORDecodeError, RecursionError, UnicodeError, MemoryError, ValueError) as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from mystikos.errors import ConfigError, DiffError
 from mystikos.formats import elf
 from mystikos.formats.buildrecord import BuildRecordError
 from mystikos.formats.descriptor import PAGE, Enclave, Section
+from mystikos.formats.regular import open_regular
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.package import Package, unpack
 from mystikos.progress import Counter, Progress
@@ -55,7 +57,7 @@ def _kind(path: Path) -> str:
     if path.is_dir():
         return "rootfs"
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             start = file.read(len(_CPIO))
     except OSError as exc:
         raise DiffError(

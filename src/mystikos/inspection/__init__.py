@@ -8,11 +8,13 @@ Nothing is judged here (``verification`` does that) and nothing is printed (``cl
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mystikos import rootfs
 from mystikos.binding import elf_files
 from mystikos.formats.descriptor import PAGE, Section
+from mystikos.formats.regular import open_regular
 from mystikos.inspection.calls import SyscallFacts, syscalls
 from mystikos.inspection.code import code_facts
 from mystikos.inspection.enclave import enclave_facts
@@ -126,7 +128,7 @@ def _tree(root: rootfs.RootFs, table: bytes | None, progress: Progress | None) -
 
 def _starts_with(path: Path, magic: bytes) -> bool:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             return file.read(len(magic)) == magic
     except OSError:
         return False  # unpack tells what is wrong

@@ -126,6 +126,7 @@ def test_every_setting_changes_the_record() -> None:
         (CONFIG.record()[:-1], "not CBOR"),
         (b"\x81" * 100_000, "not CBOR"),
         (b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff", "not CBOR"),
+        (b"\x80" * 3_000_000, "no config has so many"),
         (cbor2.dumps([]), "the keys are not those"),
         (cbor2.dumps({**FACTS, "More": 1}, canonical=True), "the keys are not those"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from mystikos import config as configs
 from mystikos import rootfs
 from mystikos.diffing import diff, diff_configs, diff_root_file_systems
 from mystikos.diffing.content import content_change, first_difference
-from mystikos.errors import ConfigError
+from mystikos.errors import ConfigError, DiffError
 
 
 def parsed(text: str) -> configs.Config:
@@ -79,3 +80,9 @@ def test_the_first_difference_is_found_across_pieces() -> None:
 
 def test_equal_parts_are_no_change() -> None:
     assert content_change("part", memoryview(b"x"), memoryview(b"x")) is None
+
+
+def test_nobody_waits_for_a_fifo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(DiffError, match="not a regular file"):
+        diff(tmp_path / "fifo", tmp_path / "fifo")
