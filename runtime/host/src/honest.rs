@@ -71,6 +71,11 @@ pub fn tells_again() -> bool {
     false
 }
 
+/// The vector that the kernel is told when a thread was left by it; 0 for an interrupt.
+pub fn told_vector(vector: u16) -> u64 {
+    vector.into()
+}
+
 /// A thread is resumed without the kernel being told why it was left.
 pub fn tells_nothing() -> bool {
     false

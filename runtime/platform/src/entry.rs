@@ -3,8 +3,8 @@
 //! Entered at `myst_entry` by EENTER ([`crate::enclave`]: `sgx` and `sim` targets) and at `myst_entry` + 16 by the
 //! `linux` target, with the registers that EENTER gives: RAX = CSSA, RBX = TCS, RCX = where to go back to, GS base =
 //! control page, FS base = config region; and RDI = start-up block (first thread) or 0, RSI = the thread's host area. RSP and
-//! RBP are the host's. For an exception (RAX > 0) RDI is the vector that the host tells, which is only believed where the
-//! processor tells none and it can be true.
+//! RBP are the host's. For an exception (RAX > 0) RDI is the vector that the host tells, which is only looked at where the
+//! processor tells none, and only believed where it can be true.
 //!
 //! Three ways in: a fresh thread, the return from a host call (the control page knows that one is outstanding), and
 //! an exception (RAX > 0). Application code comes in through `myst_gate` and `myst_trap_gate` and goes back through

@@ -25,10 +25,15 @@ pub struct Trap {
     pub error: u32,
     /// Address that #PF was about, else 0.
     pub address: u64,
+    /// The processor tells of no exception, but the host says that there was #SS, which processors do not tell of inside
+    /// (SDM volume 3D, 37.3). Whether it can be so shows the instruction that the application stands at.
+    pub claimed_stack_fault: bool,
 }
 
 /// `trap_vector` of an interrupt.
 const NO_VECTOR: u64 = 256;
+/// `trap_vector` of what the host says is #SS.
+const CLAIMED_STACK_FAULT: u64 = NO_VECTOR + vector::SS as u64;
 
 /// The trap that the calling thread was sent to the trap gate for.
 pub fn take_trap() -> Trap {
@@ -47,6 +52,7 @@ pub fn take_trap() -> Trap {
         vector,
         error: error as u32,
         address,
+        claimed_stack_fault: number == CLAIMED_STACK_FAULT,
     }
 }
 
@@ -77,13 +83,12 @@ mod entry {
             let exinfo = (gpr as usize - size_of::<ExInfo>()) as *const ExInfo;
             (&mut *gpr, *exinfo)
         };
-        let reported = gpr.exitinfo & EXITINFO_VALID != 0;
-        let stack_fault = !reported && is_stack_fault(claimed, gpr);
-        let raised = reported || stack_fault;
-        let number = if stack_fault {
-            vector::SS
-        } else {
-            (gpr.exitinfo & 0xff) as u8
+        let raised = gpr.exitinfo & EXITINFO_VALID != 0;
+        let number = (gpr.exitinfo & 0xff) as u8;
+        // For other exceptions, what stands there is of an earlier one.
+        let exinfo = match number {
+            vector::PF | vector::GP => exinfo,
+            _ => ExInfo::default(),
         };
         // Taken note of: a host that enters once more instead of resuming brings an interrupt, not the same again.
         gpr.exitinfo = 0;
@@ -105,12 +110,10 @@ mod entry {
                 return exit::RESUME;
             }
             control.regs = registers(gpr, &control.regs);
-            let exinfo = if stack_fault {
-                ExInfo::default()
-            } else {
-                exinfo
-            };
             set_trap(control, raised.then_some((number, exinfo)));
+            if !raised && claimed == u64::from(vector::SS) {
+                control.trap_vector = CLAIMED_STACK_FAULT;
+            }
             gpr.rip = entry::trap_gate();
             gpr.rflags &= !RFLAGS_CLEARED;
             return exit::RESUME;
@@ -182,15 +185,6 @@ mod entry {
         };
         gpr.rip = entry::step_gate();
         gpr.rflags &= !RFLAGS_CLEARED;
-    }
-
-    /// #SS is among the exceptions that the processor does not report inside (SDM volume 3D, 37.3). The host tells of it; it
-    /// is believed where a base register of stack accesses is one that makes them raise #SS, in application code.
-    fn is_stack_fault(claimed: u64, gpr: &GprSgx) -> bool {
-        let canonical = |address: u64| ((address as i64) << 16 >> 16) as u64 == address;
-        claimed == u64::from(vector::SS)
-            && !memory::in_kernel_image(gpr.rip)
-            && !(canonical(gpr.rsp) && canonical(gpr.rbp))
     }
 
     fn is_syscall(rip: u64) -> bool {

@@ -62,6 +62,32 @@ static void show(const char *what)
 #define MXCSR(value) "push $" value "\n ldmxcsr (%%rsp)\n pop %%rax"
 #define X87(value) "fninit\n push $" value "\n fldcw (%%rsp)\n pop %%rax\n"
 
+// #SS: the stack pointer is good again, or was never bad.
+static void stack_accesses(void)
+{
+    const uint64_t far = 0x0800000000000000;
+    RAISE("far from the stack", far, "", "mov (%%rsp,%%rbx), %%eax", "");
+    RAISE("far above the stack by eights", far, "", "mov 4096(%%rsp,%%rbx,8), %%rax", "");
+    RAISE("far from the stack by an upper register", far, "mov %%rbx, %%r11", "mov %%al, 8(%%rsp,%%r11)", "");
+    RAISE("far from the stack in a segment of its own", far, "", ".byte 0x64\n mov (%%rsp,%%rbx), %%eax", "");
+    RAISE("far from the stack, SSE", far, "", "movups (%%rsp,%%rbx), %%xmm0", "");
+    RAISE("far from the stack, x87", far, "", "fldl (%%rsp,%%rbx)", "");
+    RAISE("far from the stack, ModRM of three bytes", far, "", "crc32b (%%rsp,%%rbx), %%eax", "");
+    RAISE("far from the stack, pushed", far, "", "pushq (%%rsp,%%rbx)", "");
+    RAISE("far from the stack, popped", far, "", "popq (%%rsp,%%rbx)", "");
+    RAISE("far from the stack, called", far, "", "call *(%%rsp,%%rbx)", "");
+    if (__builtin_cpu_supports("avx2")) {
+        RAISE("far from the stack, AVX", far, "", "vmovups (%%rsp,%%rbx), %%ymm0", "vzeroupper");
+        RAISE("far from the stack, AVX2", far, "", "vpbroadcastd (%%rsp,%%rbx), %%ymm0", "vzeroupper");
+    }
+    RAISE("return from nowhere", far, "mov %%rbx, %%rsp", "ret", "");
+    RAISE("pop from nowhere", far, "mov %%rbx, %%rsp", "pop %%rax", "");
+    RAISE("call from nowhere", far, "mov %%rbx, %%rsp", "call 2f", "");
+    RAISE("leave to nowhere", far, "xchg %%rbx, %%rbp", "leave", "xchg %%rbx, %%rbp");
+    RAISE("frame nowhere", far, "xchg %%rbx, %%rbp", "mov -8(%%rbp), %%rax", "xchg %%rbx, %%rbp");
+    RAISE("no frame, but a number", far, "xchg %%rbx, %%rbp", "mov 0x10, %%al", "xchg %%rbx, %%rbp");
+}
+
 static void memory_accesses(void)
 {
     RAISE("read unmapped", 0x10ul, "", "mov (%%rbx), %%al", "");
@@ -76,6 +102,7 @@ static void memory_accesses(void)
     RAISE("run none", none + 8, "", "call *%%rbx", "");
     RAISE("not canonical", 0x8000000000000000ul, "", "mov (%%rbx), %%rax", "");
     RAISE("not canonical stack", 0x8000000000000000ul, "", "xchg %%rbx, %%rsp\n push %%rax", "");
+    stack_accesses();
     mprotect(page, 4096, PROT_READ | PROT_WRITE);
     RAISE("unaligned", page + 1, SET_FLAG("0x40000"), "mov (%%rbx), %%eax", "");
     RAISE("SSE unaligned", page + 1, "", "movaps (%%rbx), %%xmm0", "");

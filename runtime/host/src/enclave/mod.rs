@@ -86,7 +86,7 @@ impl Target for Enclave {
                         end_unreported(&run);
                     }
                     resuming.handle();
-                    rdi = u64::from(run.exception_vector);
+                    rdi = conduct::told_vector(run.exception_vector);
                     leaf::EENTER
                 }
                 _ => entry_failed(&run, left),

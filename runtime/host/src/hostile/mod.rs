@@ -33,7 +33,7 @@ use crate::Result;
 
 pub use beginning::{new_area, shown_area};
 pub use report::compare as ends;
-pub use visitors::{comes_again, is_visited, tells_again, tells_nothing};
+pub use visitors::{comes_again, is_visited, tells_again, tells_nothing, told_vector};
 
 /// What it keeps for each thread.
 #[derive(Default)]

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use mystikos_abi::sgx;
+
 use super::random::Random;
 use super::report::{count, counts};
 use super::{reply, settings};
@@ -80,6 +82,14 @@ pub fn tells_again() -> bool {
         count(&counts().repeats);
     }
     again
+}
+
+/// Every second time the kernel is told of a stack fault, whatever it was.
+pub fn told_vector(vector: u16) -> u64 {
+    match now_and_then(128) {
+        true => sgx::vector::SS.into(),
+        false => vector.into(),
+    }
 }
 
 /// The thread is resumed at once, where it raises the exception again.

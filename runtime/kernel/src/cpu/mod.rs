@@ -2,6 +2,7 @@
 //!
 //! * [`cpuid`]: what CPUID answers; [`features`]: which feature bits; [`caches`]: which caches.
 //! * [`info`]: the same in words.
+//! * [`stack`]: whether an instruction can have raised #SS, of which an enclave is not told.
 //!
 //! RDTSC and RDTSCP count the nanoseconds of CLOCK_MONOTONIC: at one speed, never backwards, the same for all threads.
 
@@ -9,6 +10,7 @@ pub mod caches;
 pub mod cpuid;
 pub mod features;
 pub mod info;
+pub mod stack;
 
 use mystikos_abi::sgx::vector;
 use mystikos_platform::control::UserRegs;

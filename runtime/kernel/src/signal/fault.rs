@@ -28,7 +28,11 @@ const ERROR_SGX: u32 = 1 << 15;
 /// Sends the signal of the fault to the calling thread, or does what its instruction asks for; an interrupt only makes
 /// pending work happen.
 pub fn handle(mut trap: Trap) {
-    let Some(mut number) = trap.vector else {
+    let claimed = || {
+        let believed = trap.claimed_stack_fault && cpu::stack::faults(&control::regs());
+        believed.then_some(vector::SS)
+    };
+    let Some(mut number) = trap.vector.or_else(claimed) else {
         return;
     };
     if number == vector::UD {
