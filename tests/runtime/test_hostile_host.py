@@ -88,6 +88,14 @@ def test_no_reply_harms_an_enclave(tmp_path: Path) -> None:
     assert short() == {}
 
 
+def test_an_interrupt_that_the_host_calls_a_stack_fault_is_an_interrupt(tmp_path: Path) -> None:
+    siege = besieged(tmp_path, "sim", "-static", source="spin.c")
+    ticks, honest_replies = 500, 1 << 30
+    end = siege.run(str(ticks), seed=1, rate=1, after=honest_replies)
+    assert (end.status, end.err) == (0, b""), end
+    assert (tmp_path / "out").read_bytes() == b"computed right\n"
+
+
 def test_what_the_host_says_of_the_processor_harms_no_enclave(tmp_path: Path) -> None:
     siege = besieged(tmp_path, "sim", "-static-pie")
     for seed in seeds(9000, 12, lambda: siege.total("changed")["CPUID"] <= LEAST):

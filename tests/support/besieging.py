@@ -109,14 +109,16 @@ def _counted(report: bytes) -> tuple[Counter[str], Counter[str], dict[str, int]]
     return calls, changed, dict(zip(_OTHERS, words[2 * _NUMBERS :], strict=True))
 
 
-def besieged(directory: Path, target: str, *flags: str, **config: object) -> Siege:
-    """A package of ``besieged.c``, linked as the flags say."""
+def besieged(
+    directory: Path, target: str, *flags: str, source: str = "besieged.c", **config: object
+) -> Siege:
+    """A package of ``besieged.c``, or of another program, linked as the flags say."""
     settings = {"MaxThreads": 12, "UnhandledSyscallEnosys": True, **config}
-    root = appdir_of(directory / "appdir", compiled("besieged.c", "-pthread", *flags))
+    root = appdir_of(directory / "appdir", compiled(source, "-pthread", *flags))
     runtime = dataclasses.replace(Runtime.load(), launcher=launcher())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Runtime, "load", lambda: runtime)
-        program = package(root, directory / "besieged", "/bin/besieged", **settings)
+        program = package(root, directory / "besieged", f"/bin/{Path(source).stem}", **settings)
     (directory / "in").write_bytes(bytes(range(256)) * 400)
     return Siege(program, directory, target)
 

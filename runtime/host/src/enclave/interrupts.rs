@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mystikos_abi::sgx::enclu as leaf;
 
+use crate::conduct;
 use crate::signals;
 use crate::sys::Registers;
 use crate::threads;
@@ -75,6 +76,7 @@ impl Local {
             threads::interrupted_outside(local);
         } else {
             registers.rax = u64::from(leaf::EENTER);
+            registers.rdi = conduct::told_vector(0);
         }
     }
 }
