@@ -182,8 +182,10 @@ def test_without_the_device_the_sgx_target_says_what_to_do(victim: Path, tmp_pat
 
 
 def test_an_exception_that_no_enclave_is_told_of_ends_the_program(tmp_path: Path) -> None:
-    root = appdir_of(tmp_path / "appdir", compiled("stack_index.c", "-static", compiler="musl-gcc"))
-    told = run(package(root, tmp_path / "package", "/bin/stack_index"), target="sim")
+    if "avx2" not in Path("/proc/cpuinfo").read_text(encoding="ascii").split():
+        pytest.skip("this processor has no gathers")
+    root = appdir_of(tmp_path / "appdir", compiled("stack_gather.c", "-static", compiler="musl-gcc"))
+    told = run(package(root, tmp_path / "package", "/bin/stack_gather"), target="sim")
     assert (told.status, told.out) == (128 + 7, b"")
     assert told.err == (
         b"myst: ended by signal 7: the program raises exception 12, of which an enclave is not told\n"
