@@ -61,7 +61,7 @@ bench: build setup-test
 fuzz: build setup-test
 	FUZZ_FACTOR=$(FUZZ_FACTOR) $(BIN)/pytest -n $(JOBS) tests/properties tests/unit/formats
 
-hostile: build setup-test
+hostile: build setup-test test-device
 	HOSTILE_FACTOR=$(HOSTILE_FACTOR) $(BIN)/pytest -n $(JOBS) --timeout 7200 tests/runtime/test_hostile_host.py
 
 # The generated parts of docs/reference; a test compares them.

@@ -1,5 +1,7 @@
 """Programs in packages whose launcher lies: what it was told to do, how the program ended, what was counted.
 
+On the ``sgx`` target they run on the test device, with the launcher's driver for hardware.
+
 The launcher is that of this checkout with the cargo feature ``hostile`` (``runtime/host/src/hostile``), the
 kernel is the one of every package.
 """
@@ -21,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from mystikos.launcher import Runtime
-from tests.support.running import appdir_of, compiled, package
+from tests.support.running import DEVICE, appdir_of, compiled, package
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 120  # seconds; a program that takes longer hangs
@@ -83,10 +85,11 @@ class Siege:
         report.write_bytes(bytes(4096))
         told = ",".join(f"{name}={value}" for name, value in {**settings, "report": report}.items())
         environment = {"PATH": os.environ["PATH"], "MYST_TARGET": self.target, "MYST_HOSTILE": told}
+        device = [DEVICE, "--"] if self.target == "sgx" else []
         with (self.directory / "in").open("r+b") as stdin, (self.directory / "out").open("wb") as stdout:
             try:
                 done = subprocess.run(
-                    [self.program, *arguments],
+                    [*device, self.program, *arguments],
                     stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment, timeout=TIMEOUT,
                 )  # fmt: skip
                 status, err = done.returncode, done.stderr
