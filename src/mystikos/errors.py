@@ -38,6 +38,7 @@ class MystError(Exception):
     def __init__(
         self, where: str, found: str, *, expected: str | None = None, hint: str | None = None
     ) -> None:
+        where = one_line(where)
         self.where = where
         self.found = found
         self.expected = expected
@@ -66,7 +67,8 @@ class Problem:
     @property
     def where(self) -> str:
         """The file, with line and column if they are known, and what in it is meant."""
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        file = one_line(self.file)
+        place = f"{file}:{self.line}:{self.column}" if self.line else file
         return f"{place}: {self.subject}" if self.subject else place
 
     def __str__(self) -> str:
@@ -135,6 +137,18 @@ class OutputError(MystError):
 
 class RuntimeMissingError(MystError):
     """The native runtime (launcher, kernel, CRT image) is not there or does not start."""
+
+
+def one_line(name: str) -> str:
+    """A file's name in a message, where a line break would begin a message that is not ours.
+
+    >>> one_line("a\\nmyst: fine")
+    'a\\\\nmyst: fine'
+    """
+    return "".join(c.encode("unicode_escape").decode() if c in _LINE_BREAKS else c for c in name)
+
+
+_LINE_BREAKS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")  # of str.splitlines()
 
 
 def clip(text: str, limit: int = 60) -> str:

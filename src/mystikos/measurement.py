@@ -132,8 +132,9 @@ class _Hasher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        # An exception out of a signal handler may have left a lock of the thread's for ever: never wait then.
+        self._executor.shutdown(wait=failure is None, cancel_futures=True)
 
     def update(self, buffer: bytes | memoryview, cuts: Sequence[int] = ()) -> Future[list[bytes]]:
         """Hash ``buffer`` after those before; it must not change until that is done.

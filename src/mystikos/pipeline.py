@@ -17,7 +17,7 @@ from mystikos import binding, costs, layout, parts, rootfs, signature, signed_di
 from mystikos import config as configs
 from mystikos.closure import closure_check, grouped
 from mystikos.errors import AttachError, ConfigError, OutputError
-from mystikos.formats.atomic import atomic_directory, atomic_output
+from mystikos.formats.atomic import atomic_directory, atomic_output, output_error
 from mystikos.formats.buildrecord import BuildRecord, BuildRecordError
 from mystikos.formats.content import BytesContent
 from mystikos.formats.sigstruct import Sigstruct
@@ -105,8 +105,12 @@ def sign(
     _refuse_inside(source, directory)
     with atomic_directory(directory, signed_directory.why_not) as temporary:
         program = temporary / signed_directory.BIN / config.program_name
-        program.parent.mkdir()
-        with atomic_output(program, _MODE) as file:
+        shown = directory / signed_directory.BIN / config.program_name
+        try:
+            program.parent.mkdir()
+        except OSError as error:
+            raise output_error(shown.parent, error) from error
+        with atomic_output(program, _MODE, shown=shown) as file:
             built = build_into(file, source, signer, config, runtime=runtime, date=date, progress=progress)
         signed_directory.write_parts(unpack(program), temporary, directory)
     return built

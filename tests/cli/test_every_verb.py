@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -23,6 +25,7 @@ from tests.support.rounds import rounds
 from mystikos import launcher
 from mystikos.cli import ALIASES, VERBS, _myst, main
 from mystikos.cli.verb import Verb
+from mystikos.formats import atomic
 
 
 def command_of(verb: str) -> Verb:
@@ -248,6 +251,91 @@ def test_what_is_meant_for_a_program_in_the_package_asks_nothing_of_myst(
     for line in ("exec-linux nowhere /bin/app --json", "measure nowhere -- --json", "schema --json"):
         assert main(line.split()) == 2
         assert capsys.readouterr().out == ""
+
+
+def path_parameters() -> list[tuple[str, str]]:
+    """Every argument and option that is a path, by verb."""
+    return [
+        (verb, parameter.name or "")
+        for verb in VERBS
+        for parameter in command_of(verb).params
+        if isinstance(parameter.type, click.Path)
+    ]
+
+
+@pytest.mark.parametrize(("verb", "name"), path_parameters())
+def test_an_empty_path_is_a_mistake_and_not_the_working_directory(verb: str, name: str) -> None:
+    """It is what a shell makes of a variable that is not set."""
+    command = command_of(verb)
+    parameter = next(one for one in command.params if one.name == name)
+    context = click.Context(command)
+
+    value = ("",) if parameter.nargs == -1 or parameter.multiple else ""
+    with pytest.raises(click.BadParameter, match="is empty, expected a path"):
+        parameter.type_cast_value(context, value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "package-sgx {} private.pem config.json -o out",
+        "measure {} config.json",
+        "inspect {}",
+        "diff {} app",
+        "diff app {}",
+        "verify {}",
+        "excpio {} out",
+        "extract {} -o out",
+        "exec-linux {} /bin/app",
+    ],
+)
+def test_a_pipe_in_the_place_of_a_directory_or_an_archive_is_told(
+    line: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not waited for: nobody writes to it."""
+    os.mkfifo(home / "pipe")
+    capsys.readouterr()
+
+    assert main(line.format("pipe").split()) == 2
+    assert "not a regular file" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_named_also_where_only_reading_fails(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (
+        "check /proc/self/mem",
+        "verify app --policy /proc/self/mem",
+        "attach appdir config.json /proc/self/mem --signature raw.sig --pubkey public.pem",
+    ):
+        capsys.readouterr()
+        assert main(line.split()) == 2
+        assert capsys.readouterr().err == "myst: /proc/self/mem: input/output error\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("sign-sgx appdir private.pem config.json --outdir out", "out/bin/app"),
+        ("collect /bin/true -o out", "out/"),
+    ],
+)
+def test_what_cannot_be_written_has_the_name_that_was_asked_for(
+    line: str, file: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    capsys.readouterr()
+    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(atomic._OutputFile, "write", lambda self, _: full_output(self._shown))
+    assert main(line.split()) == 2
+
+    assert capsys.readouterr().err.startswith(f"myst: {file}")
+
+
+def full_output(shown: Path) -> NoReturn:
+    raise atomic.output_error(shown, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 @pytest.mark.parametrize("line", ["verify app", "check config.json appdir", "diff app app"])

@@ -16,6 +16,7 @@ import pytest
 
 from mystikos import __version__
 from mystikos.cli import ALIASES, VERBS, failures, main
+from mystikos.errors import MystError
 
 SRC = str(Path(__file__).resolve().parents[2] / "src")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": SRC}
@@ -141,6 +142,37 @@ def test_without_a_standard_output_nothing_is_printed_and_nothing_fails() -> Non
         assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
 
 
+@pytest.mark.parametrize("broken", ["2> /dev/full", "2> >(true)"])
+def test_messages_that_nobody_can_read_change_no_exit_code(broken: str) -> None:
+    """1 would be an answer, and after a warning the work goes on."""
+    command = f"{sys.executable} -m mystikos verify nowhere {broken}"
+    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, env=ENVIRONMENT)
+
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+
+
+def test_what_is_opened_takes_the_place_of_no_closed_standard_stream() -> None:
+    program = (
+        "import os; import mystikos.__main__ as it; it.main = lambda: os.open('/dev/zero', os.O_RDONLY) <= 2;"
+        "raise SystemExit(it.run())"
+    )
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        command = f'{sys.executable} -c "{program}" {closed}'
+        done = subprocess.run(["bash", "-c", command], check=False, env=ENVIRONMENT)
+        assert done.returncode == 0, closed
+
+
+def test_an_interrupt_does_not_wait_for_threads() -> None:
+    program = (
+        "import threading; import mystikos.__main__ as it;"
+        "it.main = lambda: threading.Thread(target=threading.Event().wait).start() or 130;"
+        "it.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, env=ENVIRONMENT, timeout=60)
+
+    assert done.returncode == 130
+
+
 def test_output_that_cannot_be_written_is_told() -> None:
     with Path("/dev/full").open("w") as full:
         done = myst("schema", capture_output=False, stdout=full, stderr=subprocess.PIPE)
@@ -191,6 +223,10 @@ def test_an_interrupt_while_python_imports_the_command_leaves_no_traceback(
         ),
         (OSError("odd"), "myst: odd"),
         (MemoryError(), "myst: out of memory"),
+        (ImportError("_rust.so: failed to map segment from shared object"), "myst: out of memory"),
+        (RuntimeError("can't start new thread"), "myst: out of memory"),
+        (MystError("a\nmyst: fine", "got a socket"), "myst: a\\nmyst: fine: got a socket"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a\nb"), "myst: a\\nb: no such file"),
         (click.Abort(), "myst: no answer to the question"),
         (click.ClickException("Bad thing."), "myst: bad thing"),
         (FileNotFoundError(errno.ENOENT, "No such file", "\udcff\ud800"), "myst: \\xff\\ud800: no such file"),

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pytest
@@ -25,7 +27,7 @@ from mystikos.formats.descriptor import (
     Tcs,
     page_count,
 )
-from mystikos.measurement import mark_stride, measure
+from mystikos.measurement import _Hasher, mark_stride, measure
 
 MIB = 1 << 20
 
@@ -188,3 +190,13 @@ def test_known_measurements_are_still_those_of_the_reference() -> None:
 def test_known_measurements_are_found_again(name: str) -> None:
     enclave, contents = measurements.cases()[name]
     assert measure(enclave, contents).mrenclave.hex() == json.loads(measurements.FILE.read_text())[name]
+
+
+def test_who_is_interrupted_does_not_wait_for_the_hashing_thread() -> None:
+    go = threading.Event()
+    with suppress(KeyboardInterrupt), _Hasher() as hasher:
+        hashing = hasher._executor.submit(go.wait, 60)
+        raise KeyboardInterrupt
+
+    assert not hashing.done()
+    go.set()

@@ -10,13 +10,14 @@ from mystikos.cli import failures
 from mystikos.cli.building import default_output, load_config, refuse_inputs, tell_built, warn_of_lacking
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import json_option
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.errors import AttachError, RequestError, SignatureError
+from mystikos.formats.reading import read_start
 from mystikos.request import LARGEST, SigningRequest
 from mystikos.signers import load_public_modulus
 from mystikos.signers.base import FORMS, decode_signature
 
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 _NO = 1
 
 
@@ -70,5 +71,4 @@ def command(
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(LARGEST + 1)
+    return read_start(path, LARGEST + 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mystikos.cli import failures, render, terminal
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.errors import Problem
 
 
@@ -19,11 +19,11 @@ from mystikos.errors import Problem
         "myst check config.json appdir --strict    # 1 when a setting weakens security",
     ],
 )
-@click.argument("config", metavar="CONFIG.JSON", type=click.Path(readable=False))
-@click.argument("appdir", required=False, type=click.Path(path_type=Path, readable=False))
+@click.argument("config", metavar="CONFIG.JSON", type=FileName())
+@click.argument("appdir", required=False, type=FileName())
 @click.option("--strict", is_flag=True, help="Exit with 1 when a setting weakens security.")
 @render.json_option
-def command(config: str, appdir: Path | None, strict: bool, as_json: bool) -> int:
+def command(config: Path, appdir: Path | None, strict: bool, as_json: bool) -> int:
     """Tell every mistake in a config file, and every setting that weakens security.
 
     With APPDIR (a directory or a CPIO archive), also whether the program, its libraries and the directories
@@ -42,7 +42,7 @@ def command(config: str, appdir: Path | None, strict: bool, as_json: bool) -> in
 
 
 def _examine(
-    path: str, appdir: Path | None
+    path: Path, appdir: Path | None
 ) -> tuple[tuple[Problem, ...], tuple[Problem, ...], tuple[str, ...]]:
     """Mistakes, weaknesses, and what the program does not need to start but may miss later."""
     from mystikos.closure import closure_check, grouped
@@ -64,7 +64,7 @@ def _examine(
     return (), lint(config), tuple(f"lacks {line}" for line in grouped(report.others()))
 
 
-def _show(path: str, errors: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
+def _show(path: Path, errors: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
     for problem in errors:
         failures.tell(str(problem), problem.hint)
     sys.stderr.flush()

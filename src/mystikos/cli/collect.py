@@ -9,7 +9,7 @@ import click
 from mystikos.cli import terminal
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
-from mystikos.cli.verb import Choice, complete_files, verb
+from mystikos.cli.verb import Choice, FileName, complete_files, verb
 from mystikos.collect import Choice as Library
 from mystikos.collect import Collected, collect
 from mystikos.rootfs import printable
@@ -26,7 +26,7 @@ from mystikos.rootfs import printable
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, readable=False),
+    type=FileName(),
     required=True,
     help="The new or empty directory.",
 )

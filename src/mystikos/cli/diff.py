@@ -13,7 +13,7 @@ from mystikos.cli import terminal
 from mystikos.cli.console import show
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.diffing import (
     ContentChange,
     Difference,
@@ -30,7 +30,7 @@ from mystikos.errors import clip
 _NO = 1
 _LISTED = 200  # files of one kind of change that people are shown; programs get all
 _LONGEST = 100  # characters of a value
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 
 
 @verb(

@@ -17,10 +17,10 @@ from mystikos.cli.building import (
 )
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.formats.atomic import atomic_output
 
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 
 
 @verb(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mystikos.cli.render import display, json_option, to_json
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.package import unpack
 from mystikos.signed_directory import executable
 
@@ -20,7 +20,7 @@ from mystikos.signed_directory import executable
         "myst dump-sgx hello | sed -n 's/^mrenclave=//p'",
     ],
 )
-@click.argument("package", type=click.Path(path_type=Path, readable=False))
+@click.argument("package", type=FileName())
 @json_option
 def command(package: Path, as_json: bool) -> None:
     """Print what identifies PACKAGE as lines KEY=VALUE, then its config as its author wrote it.

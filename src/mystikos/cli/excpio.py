@@ -9,7 +9,7 @@ import click
 from mystikos.cli import terminal
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.extraction import extract
 from mystikos.rootfs import from_archive
 
@@ -20,8 +20,8 @@ from mystikos.rootfs import from_archive
         "myst excpio rootfs.cpio appdir",
     ],
 )
-@click.argument("archive", type=click.Path(path_type=Path, readable=False))
-@click.argument("directory", type=click.Path(path_type=Path, readable=False))
+@click.argument("archive", type=FileName())
+@click.argument("directory", type=FileName())
 @click.option("--keep-setuid", is_flag=True, help="Keep the set-user-ID and set-group-ID bits of files.")
 @json_option
 def command(archive: Path, directory: Path, keep_setuid: bool, as_json: bool) -> None:

@@ -19,13 +19,14 @@ import click
 from mystikos import config as configs
 from mystikos import development, launcher
 from mystikos.cli.progress import progress_bar
+from mystikos.cli.verb import FileName
 from mystikos.config import Config
 from mystikos.errors import ConfigError
 from mystikos.launcher import Target
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 
 # After the root file system, everything belongs to the program.
 SETTINGS = {"allow_interspersed_args": False}

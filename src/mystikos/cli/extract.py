@@ -10,7 +10,7 @@ from mystikos import parts
 from mystikos.cli import terminal
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
-from mystikos.cli.verb import Choice, verb
+from mystikos.cli.verb import Choice, FileName, verb
 from mystikos.package import unpack
 from mystikos.signed_directory import executable
 
@@ -22,13 +22,13 @@ from mystikos.signed_directory import executable
         "myst extract hello -o parts --only sigstruct",
     ],
 )
-@click.argument("package", type=click.Path(path_type=Path, readable=False))
+@click.argument("package", type=FileName())
 @click.option(
     "-o",
     "--output",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path, readable=False),
+    type=FileName(),
     help="Where to write.",
 )
 @click.option(

@@ -18,7 +18,7 @@ import click
 
 from mystikos.cli import terminal
 from mystikos.cli.render import display, to_json
-from mystikos.errors import ConfigError, MystError
+from mystikos.errors import ConfigError, MystError, one_line
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell tells it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -86,7 +86,7 @@ def explain(error: BaseException) -> list[Failure]:
         where, found = _describe_os_error(error)
         message = f"{where}: {found}" if where else found
         return [Failure(message, where, found, hint=_OS_HINTS.get(error.errno or 0))]
-    if isinstance(error, MemoryError):
+    if _is_lack_of_memory(error):
         return [Failure("out of memory")]
     return [
         Failure(
@@ -94,6 +94,18 @@ def explain(error: BaseException) -> list[Failure]:
             hint="this is a bug in myst: please report it with the output of MYST_TRACEBACK=1",
         )
     ]
+
+
+def _is_lack_of_memory(error: BaseException | None) -> bool:
+    """Also of the loader, which tells it of a library in prose, and of a new thread's stack."""
+    while error is not None:
+        told = str(error)
+        if isinstance(error, MemoryError) or "can't start new thread" in told:
+            return True
+        if isinstance(error, ImportError) and ("failed to map" in told or "Cannot allocate memory" in told):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _print_document(failures: list[Failure]) -> None:
@@ -127,7 +139,11 @@ def _lower_first(message: str) -> str:
 
 def _describe_os_error(error: OSError) -> tuple[str | None, str]:
     """Which files, if it says so, and what is the matter."""
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    names = [
+        one_line(os.fsdecode(name))
+        for name in (error.filename, error.filename2)
+        if isinstance(name, str | bytes)
+    ]
     reason = (error.strerror or str(error) or type(error).__name__).lower()
     return " → ".join(names) or None, reason
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mystikos.cli import render, terminal
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 
 
 @verb(
@@ -17,7 +17,7 @@ from mystikos.cli.verb import verb
         "myst init --application-path /bin/hello",
     ],
 )
-@click.argument("directory", type=click.Path(path_type=Path, readable=False), default=".")
+@click.argument("directory", type=FileName(), default=".")
 @click.option(
     "--application-path", metavar="PATH", help="The program to run, a path from the root of the appdir."
 )

@@ -12,13 +12,13 @@ from mystikos.cli import terminal
 from mystikos.cli.building import refuse_inputs
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, table, to_json
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.formats.atomic import atomic_output
 
 if TYPE_CHECKING:
     from mystikos.inspection import PackageFacts, TreeFacts
 
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 
 
 @verb(

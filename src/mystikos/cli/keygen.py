@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
 from mystikos.cli import render, terminal
 from mystikos.cli.keys import given_passphrase, passphrase_options
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 
 
 @verb(
@@ -18,14 +19,14 @@ from mystikos.cli.verb import verb
         "myst keygen release.pem --encrypt",
     ],
 )
-@click.argument("path", metavar="PRIVATE.PEM", type=click.Path(readable=False))
+@click.argument("path", metavar="PRIVATE.PEM", type=FileName())
 @click.option("--force", is_flag=True, help="Replace an existing file; the key in it is lost.")
 @click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key with it.")
 @click.option("--release", is_flag=True, help="Mark it as a key for releases, as an encrypted one is.")
 @passphrase_options
 @render.json_option
 def command(
-    path: str,
+    path: Path,
     force: bool,
     encrypt: bool,
     release: bool,

@@ -11,7 +11,7 @@ import click
 
 from mystikos.cli import terminal
 from mystikos.cli.render import display
-from mystikos.cli.verb import Choice, verb
+from mystikos.cli.verb import Choice, FileName, verb
 from mystikos.formats.atomic import atomic_output
 
 
@@ -34,7 +34,7 @@ def _verbs() -> list[str]:
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path, readable=False, file_okay=False),
+    type=FileName(file_okay=False),
     help="Write all pages into this directory.",
 )
 def command(name: str | None, output: Path | None) -> None:

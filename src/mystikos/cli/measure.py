@@ -13,10 +13,10 @@ from mystikos import config as configs
 from mystikos.cli.console import show
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.costs import Costs, FileCost, RegionCost
 
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 
 
 @verb(

@@ -8,7 +8,7 @@ import click
 
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import json_option, to_json
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 from mystikos.formats.atomic import atomic_output
 from mystikos.progress import Counter
 from mystikos.rootfs import scan
@@ -20,8 +20,8 @@ from mystikos.rootfs import scan
         "myst mkcpio appdir rootfs.cpio",
     ],
 )
-@click.argument("directory", type=click.Path(path_type=Path, readable=False))
-@click.argument("archive", type=click.Path(path_type=Path, readable=False))
+@click.argument("directory", type=FileName())
+@click.argument("archive", type=FileName())
 @json_option
 def command(directory: Path, archive: Path, as_json: bool) -> None:
     """Pack DIRECTORY into ARCHIVE, a CPIO archive of the newc format.

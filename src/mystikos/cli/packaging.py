@@ -20,12 +20,13 @@ from mystikos.cli.building import (
     warn_of_lacking,
 )
 from mystikos.cli.signing import Signing, signing_options
+from mystikos.cli.verb import FileName
 from mystikos.config import Config
 from mystikos.signers import Signer
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 _OPTIONS = (
     click.argument("files", nargs=-1, metavar="[APPDIR] KEY CONFIG", type=_PATH),
     date_option,

@@ -10,9 +10,9 @@ from mystikos.cli.building import tell_built
 from mystikos.cli.packaging import Inputs, packaging_options
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import json_option
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 
 
 @verb(

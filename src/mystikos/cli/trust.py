@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mystikos.cli.verb import Choice
+from mystikos.cli.verb import Choice, FileName
 from mystikos.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _OPTIONS = (
         "--policy",
         "policy_file",
         metavar="FILE",
-        type=click.Path(path_type=Path, readable=False),
+        type=FileName(),
         help="Take what is asked for from this file (JSON with comments; see `myst schema --policy`).",
     ),
     click.option(

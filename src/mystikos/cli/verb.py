@@ -14,6 +14,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -162,6 +163,21 @@ def _color(ctx: click.Context, _: click.Parameter, given: str | None) -> None:
     if given is not None:
         ctx.color = terminal.COLOR_WORDS[given]
         terminal.configure(color=ctx.color)
+
+
+class FileName(click.Path):
+    """The path of a file or directory; the library tells what is wrong with what is there.
+
+    An empty one is what a shell makes of a variable that is not set, and never the working directory.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(path_type=Path, readable=False, **settings)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("", b""):
+            self.fail("is empty, expected a path", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Choice(click.Choice[str]):

@@ -14,13 +14,13 @@ from mystikos.cli import terminal
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
 from mystikos.cli.trust import OPTIONS, policy_options
-from mystikos.cli.verb import verb
+from mystikos.cli.verb import FileName, verb
 
 if TYPE_CHECKING:
     from mystikos.verification import Check, Policy, Report
 
 _NO = 1
-_PATH = click.Path(path_type=Path, readable=False)
+_PATH = FileName()
 
 
 @verb(

@@ -74,7 +74,7 @@ def collect(
     """
     found = [programs.find(name) for name in names]
     with atomic_directory(output) as temporary:
-        copier = Copier(os.fsencode(temporary), Counter(progress))
+        copier = Copier(os.fsencode(temporary), Counter(progress), shown=output)
         return _Collection(copier, exclude, python).fill(found, include)
 
 

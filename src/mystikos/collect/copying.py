@@ -47,8 +47,9 @@ class Copied:
 class Copier:
     """Fills the directory ``root``; paths given to it are absolute, as seen from inside."""
 
-    def __init__(self, root: bytes, counter: Counter | None = None) -> None:
+    def __init__(self, root: bytes, counter: Counter | None = None, *, shown: Path | None = None) -> None:
         self.root = root
+        self._shown_root = os.fsencode(shown) if shown else root  # in errors; that may be a temporary name
         self._counter = counter or Counter(None)
         self.files: dict[bytes, Copied] = {}
         self.links: dict[bytes, bytes] = {}
@@ -122,12 +123,15 @@ class Copier:
                 file.write(content)
             os.chmod(self.root + path, 0o644)
         except OSError as error:
-            raise output_error(_shown(self.root + path), error) from error
+            raise output_error(self._shown(path), error) from error
         self.files[path] = Copied(b"", False, len(content))
 
     def inside(self, path: bytes) -> bytes:
         """The real path of *path* in the new tree, as its links have it."""
         return self._walk(path, mirror=False, make=False)
+
+    def _shown(self, path: bytes) -> Path:
+        return Path(printable(self._shown_root + path))
 
     def _walk(self, path: bytes, *, mirror: bool, make: bool = True) -> bytes:
         """The real path inside; directories on the way are made, and with *mirror* this machine's links."""
@@ -168,7 +172,7 @@ class Copier:
             os.mkdir(self.root + path)
             os.chmod(self.root + path, mode)
         except OSError as error:
-            raise output_error(_shown(self.root + path), error) from error
+            raise output_error(self._shown(path), error) from error
         self._directories.add(path)
 
     def _make_link(self, path: bytes, target: bytes) -> None:
@@ -176,7 +180,7 @@ class Copier:
         try:
             os.symlink(target, self.root + path)
         except OSError as error:
-            raise output_error(_shown(self.root + path), error) from error
+            raise output_error(self._shown(path), error) from error
         self.links[path] = target
 
     def _tree_link(self, item: os.DirEntry[bytes], there: bytes, *, mirror: bool) -> None:
@@ -214,7 +218,7 @@ class Copier:
                 os.chmod(target, stat.S_IMODE(status.st_mode) & 0o777)
                 self._inodes[inode] = target
         except OSError as error:
-            raise output_error(_shown(target), error) from error
+            raise output_error(self._shown(there), error) from error
         self.files[there] = Copied(source, is_elf, status.st_size)
         self._counter.add(status.st_size)
         _LOG.debug("copied: %s", printable(there))
@@ -226,7 +230,3 @@ def _scan(folder: bytes) -> list[os.DirEntry[bytes]]:
             return sorted(items, key=lambda item: item.name)
     except OSError as error:
         raise CollectError(printable(folder), f"cannot be read ({error.strerror})") from error
-
-
-def _shown(path: bytes) -> Path:
-    return Path(printable(path))

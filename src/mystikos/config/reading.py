@@ -15,14 +15,14 @@ from mystikos.config.mistakes import MAXIMUM_SIZE, Reading, place_of, places_in,
 from mystikos.config.rules import contradictions
 from mystikos.config.settings import KEYS, Config
 from mystikos.formats import jsonc
+from mystikos.formats.reading import read_start
 
 _STAND_IN = b"/unreadable"  # for a required path that is missing, while the other rules are checked
 
 
 def load(path: str | Path) -> Config:
     """Read a config file; ConfigError tells every mistake in it, OSError that it cannot be read."""
-    with Path(path).open("rb") as file:
-        return parse(file.read(MAXIMUM_SIZE + 1), str(path))
+    return parse(read_start(Path(path), MAXIMUM_SIZE + 1), str(path))
 
 
 def parse(data: bytes, name: str) -> Config:

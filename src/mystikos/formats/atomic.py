@@ -54,13 +54,15 @@ _OUTPUT_ONLY = frozenset(
 
 
 @contextmanager
-def atomic_output(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+def atomic_output(path: Path, mode: int = 0o644, *, shown: Path | None = None) -> Iterator[BinaryIO]:
     """A seekable file that becomes *path* (with *mode* less the umask) when the block ends well.
 
     An existing regular file is replaced; through a symbolic link, the file it points to is. Raises
-    ``OutputError`` when *path* is anything else, or when writing fails (no space, no permission).
+    ``OutputError`` when *path* is anything else, or when writing fails (no space, no permission); it calls
+    the file *shown*, where *path* is in a directory that is temporary itself.
     """
     target = _file_target(path)
+    path = shown or path
 
     with _signals_as_exceptions():
         _remove_leftovers(target)

@@ -108,7 +108,8 @@ def _read_private_file(where: str) -> bytes:
         raise KeyFileError(where, "no such file", expected="a private key", hint=MAKE_A_KEY) from error
     try:
         _check_mode(os.fstat(descriptor).st_mode, where)
-        content = os.read(descriptor, _LARGEST_FILE + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(_LARGEST_FILE + 1)
     finally:
         os.close(descriptor)
     if len(content) > _LARGEST_FILE:

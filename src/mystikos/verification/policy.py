@@ -21,6 +21,7 @@ from mystikos.config.kinds import INVALID, Choice, Flag, Integer, Key, Many, Tex
 from mystikos.config.mistakes import MAXIMUM_SIZE, Reading, place_of, places_in, read_document
 from mystikos.errors import ConfigError, MystError, Problem
 from mystikos.formats import jsonc
+from mystikos.formats.reading import read_start
 from mystikos.signers import load_modulus
 from mystikos.verification.rules import RuleText
 
@@ -123,8 +124,7 @@ AT_LEAST_ONE = tuple(row for row in KEYS if row.default == () and row.name != "F
 
 def load(path: str | Path) -> Policy:
     """Read a policy file; ConfigError tells every mistake in it, OSError that it cannot be read."""
-    with Path(path).open("rb") as file:
-        return parse(file.read(MAXIMUM_SIZE + 1), str(path), Path(path).parent)
+    return parse(read_start(Path(path), MAXIMUM_SIZE + 1), str(path), Path(path).parent)
 
 
 def parse(data: bytes, name: str, directory: Path = Path()) -> Policy:
