@@ -99,8 +99,9 @@ def test_no_reply_harms_an_enclave(target: str, tmp_path: Path) -> None:
     assert short() == {}
 
 
-def test_an_interrupt_that_the_host_calls_a_stack_fault_is_an_interrupt(tmp_path: Path) -> None:
-    siege = besieged(tmp_path, "sim", "-static", source="spin.c")
+@pytest.mark.parametrize("target", ENCLAVES)
+def test_an_interrupt_that_the_host_calls_a_stack_fault_is_an_interrupt(target: str, tmp_path: Path) -> None:
+    siege = besieged(tmp_path, target, "-static", source="spin.c")
     ticks, honest_replies = 500, 1 << 30
     end = siege.run(str(ticks), seed=1, rate=1, after=honest_replies)
     assert (end.status, end.err) == (0, b""), end

@@ -7,7 +7,7 @@ business, what it *is* is told here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 from mystikos import _abi, config, parts, provenance, signature
@@ -299,8 +299,23 @@ def _kernel_problems(package: Package) -> Iterator[str]:
             ofsbase=parameters.config.offset,
             ogsbase=region.offset + parameters.block_thread_area,
         )
-        if region.source != expected:
-            yield f"the TCS at {region.offset:#x} enters the enclave elsewhere than at the kernel's entry"
+        if isinstance(region.source, Tcs) and region.source != expected:
+            yield f"the TCS at {region.offset:#x} has {_difference(region.source, expected)}"
+
+
+def _difference(found: Tcs, expected: Tcs) -> str:
+    """The fields that differ.
+
+    >>> kernels = Tcs(ossa=0x1000, oentry=0x40, ofsbase=0, ogsbase=0x5000)
+    >>> _difference(replace(kernels, nssa=2, oentry=0x80), kernels)
+    'OENTRY 0x80, expected 0x40, NSSA 0x2, expected 0x3'
+    """
+    names = [
+        field.name for field in fields(Tcs) if getattr(found, field.name) != getattr(expected, field.name)
+    ]
+    return ", ".join(
+        f"{name.upper()} {getattr(found, name):#x}, expected {getattr(expected, name):#x}" for name in names
+    )
 
 
 def _holds(region: Region | None, segment: elf.Segment) -> bool:
