@@ -43,6 +43,12 @@ def test_an_exception_without_a_handler_ends_the_program_by_its_signal(rough: Pa
     assert (told.status, told.lines) == (128 + DEADLY[what], ["alive"])
 
 
+def test_a_program_that_takes_the_gs_base_is_ended_with_a_message(rough: Path) -> None:
+    told = run_everywhere(rough, "gs-base")
+    assert told.status == 125
+    assert told.err == b"myst: the application cannot go on: it changed the GS base, which is the kernel's\n"
+
+
 @pytest.mark.parametrize("what", SAME_AS_ON_LINUX)
 def test_unusual_processor_state_is_as_on_linux(rough: Path, what: str) -> None:
     native = run(compiled("rough.c", "-static"), what)

@@ -36,6 +36,8 @@ pub mod exit {
     /// The kernel cannot work with what the host has given it, and stopped itself (RSI: one of
     /// [`refusal`](super::refusal)).
     pub const REFUSED: u64 = 6;
+    /// The application has changed GS base, which is the kernel's, and the thread cannot go on.
+    pub const GS_BASE: u64 = 7;
 }
 
 /// What the kernel refuses of the host (RSI at [`exit::REFUSED`]): fixed numbers, which tell nothing of the application.

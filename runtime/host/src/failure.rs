@@ -52,6 +52,14 @@ pub fn kernel_failed(offset: u64, vector: u32, address: u64) -> ! {
     crate::sys::exit_group(EXIT_STATUS)
 }
 
+/// Ends the process after a program has changed GS base.
+pub fn gs_base_changed() -> ! {
+    say(format_args!(
+        "the application cannot go on: it changed the GS base, which is the kernel's"
+    ));
+    crate::sys::exit_group(EXIT_STATUS)
+}
+
 /// Ends the process after a fault in the launcher.
 pub fn launcher_failed(rip: u64, vector: u32, address: u64) -> ! {
     say(format_args!(

@@ -10,6 +10,8 @@
 //!   An address that cannot be jumped to faults in there; that is the application's fault, as if at that address;
 //! * single steps (TF) that the application makes into the syscall gate, or that begin on the way back to it: the kernel
 //!   is not stepped through;
+//! * any code with another GS base than the control page, which is where everything goes on from: the program cannot go on. (On
+//!   the `linux` target the launcher finds out, which could not enter the kernel either.)
 //! * anything else in the kernel: an interrupt just goes on, a fault is a defect of the kernel and stops it.
 
 use mystikos_abi::sgx::vector;
@@ -95,6 +97,11 @@ mod entry {
         // SAFETY: the control page belongs to this thread, which is stopped at an instruction that does not use these
         // fields (see the module comment); `pending` is atomic.
         let control = unsafe { &mut *control };
+        if crate::enclave::in_enclave() && gpr.gsbase != &raw const *control as u64 {
+            (control.trap_error, control.trap_address) = (0, 0);
+            crate::enclave::stop();
+            return exit::GS_BASE;
+        }
         if !raised {
             control.pending.store(1, Ordering::SeqCst);
         }

@@ -95,6 +95,8 @@ int main(int argc, char **argv)
         set_action(SIGSEGV, on_fault);
         set_action(SIGUSR1, (void (*)(int, siginfo_t *, void *))0x8000000000000000);
         raise(SIGUSR1);
+    } else if (!strcmp(what, "gs-base")) {
+        __asm__ volatile("wrgsbase %0\n syscall" ::"r"((uint64_t)&steps), "a"(SYS_sched_yield) : "rcx", "r11", "memory");
     } else if (!strcmp(what, "fs-base")) {
         uint64_t after, fresh = (uint64_t)&steps;
         __asm__ volatile("rdfsbase %%rbx\n wrfsbase %2\n syscall\n rdfsbase %1\n wrfsbase %%rbx"

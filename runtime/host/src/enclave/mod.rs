@@ -71,6 +71,7 @@ impl Target for Enclave {
                     let at = left.a.wrapping_sub(seat.enclave.memory.base);
                     failure::kernel_failed(at, u32::from(run.exception_vector), left.b)
                 }
+                leaf::EEXIT if left.reason == exit::GS_BASE => failure::gs_base_changed(),
                 leaf::EEXIT => {
                     unreported.host_call();
                     if !stats::timed(|| seat.serve(left)) {

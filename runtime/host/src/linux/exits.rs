@@ -62,11 +62,7 @@ fn exit_asynchronously(registers: &mut Registers, exitinfo: u32, error: u32, add
     let (Some((enclave, _)), false) = (inside, sys::own_code().contains(&registers.rip)) else {
         // The launcher itself: an interrupt has nothing to do here, a fault is its own defect.
         if exitinfo != 0 && !sys::own_code().contains(&registers.rip) {
-            failure::say(format_args!(
-                "the application cannot go on at {:#x}: it changed the GS base, which is the kernel's",
-                registers.rip
-            ));
-            sys::exit_group(failure::EXIT_STATUS);
+            failure::gs_base_changed();
         }
         if exitinfo != 0 {
             failure::launcher_failed(registers.rip, exitinfo & 0xff, address);
