@@ -3,8 +3,12 @@
 //! As on Linux a pipe is a queue of pages: a write begins in the last page when all of its odd part fits there, and in
 //! a fresh page otherwise. This is what makes writes up to PIPE_BUF atomic, and what decides when a pipe is full.
 
+mod fifo;
+
+pub use fifo::Fifo;
+
 use alloc::collections::VecDeque;
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -433,56 +437,6 @@ pub fn pair(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
         OpenFile::new(reader, O_RDONLY | flags & O_NONBLOCK),
         OpenFile::new(writer, O_WRONLY | flags & (O_NONBLOCK | O_DIRECT)),
     )
-}
-
-/// What a FIFO's inode holds: the pipe that lives while someone has it open.
-#[derive(Default)]
-pub struct Fifo {
-    pipe: Mutex<Weak<Pipe>>,
-}
-
-impl Fifo {
-    /// Opens the FIFO: waits for the other side, unless O_NONBLOCK or O_RDWR (fifo(7)). Every description needs a file
-    /// of its own: as long as it lives it counts as a reader or writer.
-    pub fn open(&self, flags: u32) -> Result<Arc<dyn File>> {
-        let pipe = self.pipe();
-        let access = flags & O_ACCMODE;
-        let nonblocking = flags & O_NONBLOCK != 0;
-        let (readers, readers_ever, writers, writers_ever) = {
-            let state = pipe.state.lock();
-            (
-                state.readers,
-                state.readers_ever,
-                state.writers,
-                state.writers_ever,
-            )
-        };
-        if access == O_WRONLY && nonblocking && readers == 0 {
-            return Err(Errno::ENXIO);
-        }
-        let mut file = PipeFile::new(&pipe, access, true);
-        pipe.queue.wake_all();
-        match access {
-            O_RDONLY if writers == 0 && nonblocking => file.writers_before = writers_ever,
-            O_RDONLY if writers == 0 => wait_until(&[&pipe.queue], None, || {
-                (pipe.state.lock().writers_ever != writers_ever).then_some(())
-            })?,
-            O_WRONLY if readers == 0 => wait_until(&[&pipe.queue], None, || {
-                (pipe.state.lock().readers_ever != readers_ever).then_some(())
-            })?,
-            _ => {}
-        }
-        Ok(Arc::new(file))
-    }
-
-    fn pipe(&self) -> Arc<Pipe> {
-        let mut slot = self.pipe.lock();
-        slot.upgrade().unwrap_or_else(|| {
-            let pipe = Pipe::new();
-            *slot = Arc::downgrade(&pipe);
-            pipe
-        })
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use alloc::sync::Arc;
 use hashbrown::HashMap;
 
 use super::data::Data;
-use super::inode::graft;
 use super::{RamFs, RamInode, NAME_MAX};
 use crate::fs::cpio::{Corrupt, Entries, Entry};
 use crate::fs::dentry::Dentry;
@@ -161,6 +160,25 @@ pub fn ensure_directory(parent: &Arc<Dentry>, name: &[u8], permissions: u32) {
     match parent.inode.create(parent, name, new) {
         Ok(_) | Err(Errno::EEXIST) => {}
         Err(error) => panic!("a directory of the root file system cannot be made: {error:?}"),
+    }
+}
+
+/// Adds a name while the tree is being built, before anything else can see it.
+fn graft(parent: &Arc<Dentry>, name: &[u8], child: &Arc<Dentry>) -> crate::Result<()> {
+    let Some(directory) = parent.inode.as_any().downcast_ref::<RamInode>() else {
+        return Err(Errno::ENOTDIR);
+    };
+    let mut names = directory.directory()?.write();
+    if child.inode.kind() == Kind::Directory {
+        names.subdirectories += 1;
+    }
+    match names.get(name) {
+        Some(_) => {
+            names.subdirectories -= u64::from(child.inode.kind() == Kind::Directory);
+            names.replace(name, child.clone());
+            Ok(())
+        }
+        None => names.insert(name, child.clone()),
     }
 }
 

@@ -583,22 +583,3 @@ impl Inode for RamInode {
         self
     }
 }
-
-/// Adds a name while the tree is being built, before anything else can see it.
-pub(super) fn graft(parent: &Arc<Dentry>, name: &[u8], child: &Arc<Dentry>) -> Result<()> {
-    let Some(directory) = parent.inode.as_any().downcast_ref::<RamInode>() else {
-        return Err(Errno::ENOTDIR);
-    };
-    let mut names = directory.directory()?.write();
-    if child.inode.kind() == Kind::Directory {
-        names.subdirectories += 1;
-    }
-    match names.get(name) {
-        Some(_) => {
-            names.subdirectories -= u64::from(child.inode.kind() == Kind::Directory);
-            names.replace(name, child.clone());
-            Ok(())
-        }
-        None => names.insert(name, child.clone()),
-    }
-}
