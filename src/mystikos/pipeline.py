@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mystikos import binding, costs, layout, parts, rootfs, signature, signed_directory
+from mystikos import binding, costs, development, layout, parts, rootfs, signature, signed_directory
 from mystikos import config as configs
 from mystikos.closure import closure_check, grouped
 from mystikos.errors import AttachError, ConfigError, OutputError
@@ -40,7 +41,18 @@ if TYPE_CHECKING:
     from mystikos.rootfs import RootFs
     from mystikos.signers import Signer
 
-__all__ = ["Built", "Requested", "attach", "build", "build_into", "measure", "rebuild", "request", "sign"]
+__all__ = [
+    "Built",
+    "Requested",
+    "attach",
+    "build",
+    "build_in_memory",
+    "build_into",
+    "measure",
+    "rebuild",
+    "request",
+    "sign",
+]
 
 _MODE = 0o755
 
@@ -145,6 +157,14 @@ def build_into(
     )
     writer.finish(planned.enclave, measurement, signed, record_of(runtime, config, measurement, signed))
     return Built(planned, signed, lacking)
+
+
+def build_in_memory(source: Path, config: Config, *, progress: Progress | None = None) -> int:
+    """:func:`build` with the key that everybody has; the descriptor of a package that is in memory only."""
+    descriptor = os.memfd_create("myst-exec", os.MFD_CLOEXEC)
+    with open(descriptor, "w+b", closefd=False) as file:
+        build_into(file, source, development.signer(), config, progress=progress)
+    return descriptor
 
 
 def measure(

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "mystikos"
 
 LEAVES = {"errors", "formats", "_abi"}
-TOP = ["pipeline", "cli"]
+TOP = ["pipeline", "verbs", "cli"]
 # Each stage may use those before it, as the data flows: config → … → package.
 STAGES = [
     "config",

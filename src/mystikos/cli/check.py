@@ -30,38 +30,18 @@ def command(config: Path, appdir: Path | None, strict: bool, as_json: bool) -> i
     that the config names are there; libraries that only other files in it need are noted. Exit code: 0 no
     mistake, 1 no mistake but a weakness (with --strict), 2 a mistake.
     """
-    errors, warnings, notes = _examine(config, appdir)
+    from mystikos.verbs import check
+
+    found = check(config, appdir)
+    errors, warnings, notes = found.errors, found.warnings, found.notes
     if as_json:
         answer = {"file": config, "errors": errors, "warnings": warnings, "notes": notes}
         click.echo(render.to_json(answer))
     else:
         _show(config, errors, warnings)
         for note in notes:
-            terminal.tell(f"{appdir}: {note}")
+            terminal.tell(f"{render.display(appdir or Path())}: {note}")
     return 2 if errors else int(strict and bool(warnings))
-
-
-def _examine(
-    path: Path, appdir: Path | None
-) -> tuple[tuple[Problem, ...], tuple[Problem, ...], tuple[str, ...]]:
-    """Mistakes, weaknesses, and what the program does not need to start but may miss later."""
-    from mystikos.closure import closure_check, grouped
-    from mystikos.config import lint, load
-    from mystikos.errors import ConfigError
-    from mystikos.preflight import preflight
-    from mystikos.rootfs import from_archive, scan
-
-    try:
-        config = load(path)
-    except ConfigError as error:
-        return error.problems, (), ()
-    if appdir is None:
-        return (), lint(config), ()
-    rootfs = from_archive(appdir) if appdir.is_file() else scan(appdir)
-    if errors := preflight(config, rootfs):
-        return errors, lint(config), ()
-    report = closure_check(rootfs, config.application_path, config.environment_variables)
-    return (), lint(config), tuple(f"lacks {line}" for line in grouped(report.others()))
 
 
 def _show(path: Path, errors: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from mystikos import config as configs
-from mystikos import development, launcher
+from mystikos import launcher
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.verb import FileName
 from mystikos.config import Config
@@ -185,7 +184,5 @@ def _package(rootfs: Path, config: Config) -> int:
     """A descriptor of the package, which exists nowhere but in memory."""
     from mystikos import pipeline
 
-    descriptor = os.memfd_create("myst-exec", os.MFD_CLOEXEC)
-    with open(descriptor, "w+b", closefd=False) as file, progress_bar("measuring") as progress:
-        pipeline.build_into(file, rootfs, development.signer(), config, progress=progress)
-    return descriptor
+    with progress_bar("measuring") as progress:
+        return pipeline.build_in_memory(rootfs, config, progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -27,32 +26,19 @@ def command(directory: Path, application_path: str | None, as_json: bool) -> Non
 
     Nothing is overwritten: a config that is there is an error, a key that is there is kept.
     """
-    from mystikos.config import parse
-    from mystikos.config.documents import starter
-    from mystikos.errors import ConfigError, OutputError
-    from mystikos.formats.atomic import write_new
-    from mystikos.signers import keygen
+    from mystikos import verbs
+    from mystikos.errors import ConfigError
 
-    config, key = directory / "config.json", directory / "private.pem"
-    text = starter(application_path).encode()
     try:
-        parse(text, "--application-path")
+        made = verbs.init(directory, application_path)
     except ConfigError as error:  # the one value that is not ours
         problem = error.problems[0]
         raise click.UsageError(f"--application-path: {problem.found}, expected {problem.expected}") from error
 
-    if os.path.lexists(config):
-        hint = "edit it, or name another directory"
-        raise OutputError(render.display(config), "exists already", expected="no config yet", hint=hint)
-    write_new(config, text)
-    kept = key.exists()
-    if not kept:
-        keygen(key)
-
     if as_json:
-        click.echo(render.to_json({"config": config, "key": key, "key_is_new": not kept}))
+        click.echo(render.to_json(made))
         return
     needed = "set what else you need" if application_path else "set ApplicationPath and what else you need"
-    terminal.tell(f"{render.display(config)}: starter config; {needed}")
-    made = "kept, it was there already" if kept else "new key; keep it, and keep it secret"
-    terminal.tell(f"{render.display(key)}: {made}")
+    terminal.tell(f"{render.display(made.config)}: starter config; {needed}")
+    key = "new key; keep it, and keep it secret" if made.key_is_new else "kept, it was there already"
+    terminal.tell(f"{render.display(made.key)}: {key}")

@@ -9,9 +9,6 @@ import click
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import json_option, to_json
 from mystikos.cli.verb import FileName, verb
-from mystikos.formats.atomic import atomic_output
-from mystikos.progress import Counter
-from mystikos.rootfs import scan
 
 
 @verb(
@@ -29,11 +26,9 @@ def command(directory: Path, archive: Path, as_json: bool) -> None:
     The archive is the same for every copy of the directory: sorted, and without owners, times and inode
     numbers of this machine. It is what a package holds, and GNU cpio reads it.
     """
-    rootfs = scan(directory)
-    with progress_bar("writing") as progress, atomic_output(archive) as file:
-        counter = Counter(progress, rootfs.size)
-        for chunk in rootfs.chunks():
-            file.write(chunk)
-            counter.add(len(chunk))
+    from mystikos.verbs import mkcpio
+
+    with progress_bar("writing") as progress:
+        rootfs = mkcpio(directory, archive, progress=progress)
     if as_json:
         click.echo(to_json({"archive": archive, "entries": len(rootfs.entries), "size": rootfs.size}))
