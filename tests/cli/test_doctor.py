@@ -67,6 +67,28 @@ def test_json_is_one_document_that_agrees_with_the_exit_code(
     assert answer["machine"]["enclave"]["path"] == "/dev/sgx_enclave"
 
 
+@pytest.mark.parametrize("name", machines.ALL)
+def test_the_text_says_what_the_json_says(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = told(["doctor"], machines.ALL[name], monkeypatch, capsys)
+    answer = json.loads(told(["doctor", "--json"], machines.ALL[name], monkeypatch, capsys)[1])
+    marks = {"ok": "ok", "note": "note", "missing": "MISSING"}
+    expected: list[list[str]] = []
+    for finding in answer["findings"]:
+        expected.append(f"{marks[finding['state']]} {finding['name']} {finding['found']}".split())
+        if finding["remedy"]:
+            expected.append(f"→ {finding['remedy']}".split())
+    expected += [[], ["Packages", "here:"]]
+    for target, verdict in answer["targets"].items():
+        protection = "protected by the processor" if target == "sgx" else "without protection"
+        told_of = (
+            f"yes, {protection}" if verdict["possible"] else "no, missing: " + ", ".join(verdict["missing"])
+        )
+        expected.append(f"{target}: {told_of}".split())
+    assert [line.split() for line in out.splitlines()] == expected
+
+
 def test_text_of_the_machine_cannot_reach_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

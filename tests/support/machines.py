@@ -85,12 +85,15 @@ def without_driver(machine: Machine) -> Machine:
     return replace(with_kernel(unused, misc_devices=frozenset({"tun"})), **NO_DEVICES)
 
 
-SGX1_ONLY = with_sgx(sgx2=False, epc=(EpcSection(0x70200000, 93 << 20, True),))
-"""A desktop of 2018: no dynamic memory, little EPC."""
+SGX1_ONLY = with_sgx(
+    sgx2=False, miscselect=0, attributes=0x36, xfrm=0x1F, epc=(EpcSection(0x70200000, 93 << 20, True),)
+)
+"""A desktop of 2018: neither dynamic memory nor EXINFO, little EPC."""
 
 DISABLED_IN_FIRMWARE = without_driver(with_processor(leaf_12=SgxFacts()))
 
-NO_LAUNCH_CONTROL = without_driver(with_processor(flc=False))
+NO_LAUNCH_CONTROL = without_driver(with_processor(SGX1_ONLY, flc=False))
+"""A laptop of 2016."""
 
 LAUNCH_CONTROL_LOCKED = without_driver(SERVER)
 
@@ -102,6 +105,9 @@ VIRTUAL_MACHINE = with_kernel(
     without_driver(with_processor(sgx=False, flc=False, leaf_12=None, hypervisor="KVM")),
     config_x86_sgx=True,
 )
+
+UNKNOWN_CONFIGURATION = with_kernel(without_driver(SERVER), config_x86_sgx=None, vdso_enters_enclaves=False)
+"""The kernel was built without SGX, and does not show its configuration."""
 
 OLD_KERNEL = with_kernel(
     without_driver(SERVER),
@@ -123,6 +129,7 @@ ALL = {
     "launch control locked": LAUNCH_CONTROL_LOCKED,
     "AMD": AMD,
     "virtual machine": VIRTUAL_MACHINE,
+    "unknown configuration": UNKNOWN_CONFIGURATION,
     "old kernel": OLD_KERNEL,
     "container": CONTAINER,
     "nothing known": Machine(),

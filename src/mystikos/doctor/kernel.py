@@ -64,6 +64,8 @@ def _in_use(machine: Machine) -> Iterator[Finding]:
     processor, kernel = machine.processor, machine.kernel
     able = processor.leaf_12 is not None and processor.leaf_12.sgx1 and processor.flc
     willing = not _is_old(machine, _SGX_SINCE) and kernel.config_x86_sgx is not False
+    if kernel.config_x86_sgx is None and kernel.vdso_enters_enclaves is False:
+        willing = False  # its vDSO tells that it was built without
     if not able or not willing or "nosgx" in kernel.command_line or not processor.flags:
         return
     if {"sgx", "sgx_lc"} <= processor.flags:

@@ -14,7 +14,9 @@ from mystikos.machine import Machine, Processor, SgxFacts
 
 _INTEL = "GenuineIntel"
 _SMALL_EPC = 256 << 20  # older client processors have 93 or 188 MiB of it
-_SGX2_NOTE = "packages do without it"
+_SGX2_NOTE = "of it, packages need EXINFO"
+
+_WITH_SGX2 = "use a processor with SGX2 and launch control: Xeon Scalable of the third generation, or later"
 
 _USE_SIM = "`MYST_TARGET=sim` runs packages in a software SGX, without protection"
 _FIRMWARE = (
@@ -99,7 +101,7 @@ def _abilities(processor: Processor, sgx: SgxFacts) -> Iterator[Finding]:
     yield ok("SGX1", "enclaves can be made and entered")
     yield note("SGX2", f"{'there' if sgx.sgx2 else 'not there'}: {_SGX2_NOTE}")
     yield _launch_control(processor)
-    yield _exinfo(sgx)
+    yield _exinfo(processor, sgx)
     yield _attributes(sgx)
     yield note("enclave size", f"up to {_size(sgx.max_enclave_size)}")
     yield _epc(processor, sgx)
@@ -111,21 +113,31 @@ def _launch_control(processor: Processor) -> Finding:
     return missing(
         "FLC",
         "no flexible launch control: this processor starts only enclaves that Intel has licensed",
-        remedy=_HYPERVISOR
-        if processor.hypervisor
-        else "use a newer processor (Xeon E-2100, Xeon Scalable of the third generation, or later)",
+        remedy=_HYPERVISOR if processor.hypervisor else _WITH_SGX2,
     )
 
 
-def _exinfo(sgx: SgxFacts) -> Finding:
-    """Packages ask for it in MISSELECT: a page fault inside becomes SIGSEGV with its address."""
+def _exinfo(processor: Processor, sgx: SgxFacts) -> Finding:
+    """Packages ask for it in MISCSELECT: a page fault inside becomes SIGSEGV with its address.
+
+    It came with SGX2: processors that have only SGX1 (Skylake to Comet Lake) never get it.
+    """
     if sgx.miscselect & _abi.MISCSELECT == _abi.MISCSELECT:
         return ok("EXINFO", "page faults are told to the enclave")
     return missing(
         "EXINFO",
         "page faults are not told to the enclave (MISCSELECT), and every package asks for that",
-        remedy="update the microcode; if that does not help, use a newer processor",
+        remedy=_exinfo_remedy(processor, sgx),
     )
+
+
+def _exinfo_remedy(processor: Processor, sgx: SgxFacts) -> str | None:
+    """None where the processor does not do for another reason, which has been told."""
+    if processor.hypervisor:
+        return "choose a virtual machine on a processor with SGX2, or let the hypervisor pass on EXINFO"
+    if not processor.flc:
+        return None
+    return "update firmware and microcode" if sgx.sgx2 else _WITH_SGX2
 
 
 def _attributes(sgx: SgxFacts) -> Finding:
@@ -142,7 +154,13 @@ def _attributes(sgx: SgxFacts) -> Finding:
 
 def _epc(processor: Processor, sgx: SgxFacts) -> Finding:
     if not sgx.epc:
-        return missing("EPC", "no protected memory", remedy=_switched_off(processor))
+        return missing(
+            "EPC",
+            "no protected memory",
+            remedy=_HYPERVISOR
+            if processor.hypervisor
+            else "reserve memory for SGX in the firmware's setup (PRMRR size), and start the machine anew",
+        )
     sections = f" in {len(sgx.epc)} sections" if len(sgx.epc) > 1 else ""
     kind = "" if all(section.integrity for section in sgx.epc) else ", not protected against replay"
     found = f"{_size(sgx.epc_size)} of protected memory{sections}{kind}"

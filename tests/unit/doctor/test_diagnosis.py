@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from tests.support import machines
 from tests.support.machines import SERVER, with_device, with_kernel, with_processor, with_sgx
 
 from mystikos.doctor import Finding, State, Target, diagnose
-from mystikos.machine import Device, Kernel, Machine, SgxFacts, User
+from mystikos.machine import Device, EpcSection, Kernel, Machine, SgxFacts, User
 
 
 def found(machine: Machine, name: str) -> Finding:
@@ -57,10 +59,30 @@ def test_a_remedy_is_one_line(name: str) -> None:
     assert all(text and "\n" not in text for text in texts)
 
 
-def test_sgx1_is_enough_and_little_memory_is_told() -> None:
-    assert possible(machines.SGX1_ONLY) == {"sgx", "sim", "linux"}
-    assert found(machines.SGX1_ONLY, "SGX2").found.startswith("not there")
-    assert found(machines.SGX1_ONLY, "EPC").found.startswith("93 MiB of protected memory; what needs more")
+def test_sgx1_is_not_enough_and_a_processor_with_sgx2_is_named() -> None:
+    machine = machines.SGX1_ONLY
+    assert possible(machine) == {"sim", "linux"}
+    assert missing(machine) == ("EXINFO",)
+    assert found(machine, "SGX2").found == "not there: of it, packages need EXINFO"
+    (remedy,) = remedies(machine)
+    assert "a processor with SGX2" in remedy
+
+
+def test_exinfo_that_a_processor_with_sgx2_lacks_comes_with_firmware_or_hypervisor() -> None:
+    lacking = with_sgx(miscselect=0)
+    assert remedies(lacking) == ["update firmware and microcode"]
+    (remedy,) = remedies(with_processor(lacking, hypervisor="KVM"))
+    assert "let the hypervisor pass on EXINFO" in remedy
+
+
+def test_little_memory_is_told() -> None:
+    epc = (EpcSection(0x70200000, 93 << 20, True),)
+    assert possible(with_sgx(epc=epc)) == {"sgx", "sim", "linux"}
+    assert found(with_sgx(epc=epc), "EPC").found.startswith("93 MiB of protected memory; what needs more")
+
+
+def test_no_memory_for_sgx_is_reserved_in_the_firmware() -> None:
+    assert "reserve memory for SGX in the firmware" in remedies(with_sgx(epc=()))[0]
 
 
 def test_sgx_that_the_firmware_disabled_is_enabled_in_its_setup() -> None:
@@ -77,8 +99,9 @@ def test_sgx_without_its_leaf_is_disabled_too() -> None:
 
 
 def test_a_processor_without_flexible_launch_control_does_not_do() -> None:
-    assert missing(machines.NO_LAUNCH_CONTROL) == ("FLC", "/dev/sgx_enclave")
-    assert "newer processor" in remedies(machines.NO_LAUNCH_CONTROL)[0]
+    assert missing(machines.NO_LAUNCH_CONTROL) == ("FLC", "EXINFO", "/dev/sgx_enclave")
+    (remedy,) = remedies(machines.NO_LAUNCH_CONTROL)
+    assert "a processor with SGX2 and launch control" in remedy
 
 
 def test_launch_control_that_the_firmware_locked_is_unlocked_there() -> None:
@@ -156,6 +179,13 @@ def test_a_vdso_without_enclave_entry_tells_of_a_kernel_whose_configuration_is_u
     machine = with_kernel(config_x86_sgx=None, vdso_enters_enclaves=False)
     assert missing(machine) == ("vDSO",)
     assert "CONFIG_X86_SGX=y" in remedies(machine)[0]
+
+
+def test_a_kernel_without_sgx_whose_configuration_is_unknown_is_not_the_firmwares_fault() -> None:
+    machine = machines.UNKNOWN_CONFIGURATION
+    assert missing(machine) == ("vDSO", "/dev/sgx_enclave")
+    (remedy,) = remedies(machine)
+    assert "CONFIG_X86_SGX=y" in remedy
 
 
 def test_what_is_not_known_is_in_nobodys_way() -> None:
@@ -310,3 +340,111 @@ def test_a_firmware_that_hides_sgx_is_thought_of() -> None:
 
 def test_nothing_of_leaf_12_is_nothing() -> None:
     assert SgxFacts().epc_size == 0
+
+
+def _no_flag(machine: Machine) -> Machine:
+    unseen = with_processor(machine, sgx=False, flc=False, leaf_12=None)
+    return machines.without_driver(unseen)
+
+
+def _firmware_off(machine: Machine) -> Machine:
+    return machines.without_driver(with_processor(machine, leaf_12=SgxFacts()))
+
+
+def _no_launch_control(machine: Machine) -> Machine:
+    return machines.without_driver(with_processor(machine, flc=False))
+
+
+def _sgx1_only(machine: Machine) -> Machine:
+    return with_sgx(machine, sgx2=False, miscselect=0)
+
+
+def _no_epc(machine: Machine) -> Machine:
+    return with_sgx(machine, epc=())
+
+
+def _no_driver(machine: Machine) -> Machine:
+    return machines.without_driver(with_kernel(machine, config_x86_sgx=False, vdso_enters_enclaves=False))
+
+
+def _driver_off(machine: Machine) -> Machine:
+    return machines.without_driver(with_kernel(machine, command_line=(*machine.kernel.command_line, "nosgx")))
+
+
+def _no_fsgsbase(machine: Machine) -> Machine:
+    command_line = (*machine.kernel.command_line, "nofsgsbase")
+    return with_kernel(machine, hwcap2=0, command_line=command_line)
+
+
+def _unreadable(machine: Machine) -> Machine:
+    return replace(with_device(machine, error="EACCES") if machine.enclave.present else machine, user=BOB)
+
+
+def _container(machine: Machine) -> Machine:
+    return replace(machine, container="Docker", **machines.NO_DEVICES)
+
+
+def _no_service(machine: Machine) -> Machine:
+    return replace(machine, aesm=Device("/var/run/aesmd/aesm.socket"))
+
+
+# What may be wrong, from the processor to the services, and the finding that says what to do about it.
+DEFECTS = {
+    "no CPU flag": (_no_flag, "SGX"),
+    "firmware off": (_firmware_off, "SGX1"),
+    "no launch control": (_no_launch_control, "FLC"),
+    "SGX1 only": (_sgx1_only, "EXINFO"),
+    "no EPC": (_no_epc, "EPC"),
+    "no driver": (_no_driver, "CONFIG_X86_SGX"),
+    "driver off": (_driver_off, "nosgx"),
+    "FSGSBASE off": (_no_fsgsbase, "FSGSBASE"),
+    "node unreadable": (_unreadable, "/dev/sgx_enclave"),
+    "container": (_container, "/dev/sgx_enclave"),
+    "no AESM": (_no_service, None),
+}
+# What nobody can see, or mend, while this is wrong: what to do about it is not told yet.
+HIDDEN = {
+    "no CPU flag": {
+        "firmware off",
+        "no launch control",
+        "SGX1 only",
+        "no EPC",
+        "node unreadable",
+        "container",
+    },
+    "firmware off": {"no launch control", "SGX1 only", "no EPC", "node unreadable", "container"},
+    "no launch control": {"SGX1 only", "node unreadable", "container"},
+    "no driver": {"node unreadable", "container"},
+    "driver off": {"node unreadable", "container"},
+    "container": {"node unreadable"},
+}
+
+
+def _combinations() -> Iterator[tuple[str, ...]]:
+    for size in range(1, len(DEFECTS) + 1):
+        yield from combinations(DEFECTS, size)
+
+
+def _with(names: tuple[str, ...]) -> Machine:
+    """A server with these defects. What the processor does not show has no parts to be wrong."""
+    machine = SERVER
+    for name in reversed(names):
+        if machine.processor.leaf_12 is not None or name not in ("SGX1 only", "no EPC"):
+            machine = DEFECTS[name][0](machine)
+    return machine
+
+
+def test_every_combination_of_defects_gives_one_remedy_for_each_cause_and_none_for_what_follows() -> None:
+    for names in _combinations():
+        machine = _with(names)
+        told = [
+            one.name
+            for one in diagnose(machine).findings
+            if one.state is State.MISSING and one.remedy is not None
+        ]
+        hidden = set[str]().union(*(HIDDEN.get(name, set()) for name in names))
+        causes = [DEFECTS[name][1] for name in names if name not in hidden]
+        assert told == [cause for cause in causes if cause is not None], names
+        assert possible(machine) == (
+            set() if "FSGSBASE off" in names else {"sim", "linux"} if told else {"sgx", "sim", "linux"}
+        ), names
