@@ -162,7 +162,16 @@ BAD_COMMANDS = {
     "writes nothing": ("true", "wrote 0 bytes"),
     "signs something else": ("head -c 384 /dev/zero", "not over these fields"),
     "takes too long": ("sleep 60", "did not end within 0.5 seconds"),
+    "leaves somebody who holds the pipe": ("sh -c 'sleep 20 & exit 0'", "did not end within 0.5 seconds"),
+    "never stops writing": ("yes", "wrote more than 64 KiB"),
+    "writes a signature and more": ("head -c 385 /dev/zero", "wrote 385 bytes"),
 }
+
+
+def test_a_command_has_some_time_at_least(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("--signing-timeout=nan", line="true")) == 2
+    assert "a timeout of nan" in capsys.readouterr().err
+    assert not Path("app").exists()
 
 
 @pytest.mark.parametrize("defect", BAD_COMMANDS)
@@ -170,7 +179,8 @@ def test_a_command_that_does_not_sign_makes_no_package(
     asked: Path, capfd: pytest.CaptureFixture[str], defect: str
 ) -> None:
     line, told = BAD_COMMANDS[defect]
-    assert main(command("--signing-timeout=0.5", line=line)) == 2
+    hurry = ["--signing-timeout=0.5"] if "did not end" in told else []
+    assert main(command(*hurry, line=line)) == 2
     err = capfd.readouterr().err
     assert told in err
     assert ("no card" in err) == (defect == "fails")
@@ -178,6 +188,7 @@ def test_a_command_that_does_not_sign_makes_no_package(
 
 
 PLUGIN = """
+import sys
 from mystikos.signers import PemSigner
 
 def pem(options):
@@ -193,6 +204,19 @@ class Short(Liar):
 class Text(Liar):
     def sign(self, message): return "text"
 
+class Leaver(Liar):
+    def sign(self, message): sys.exit(0)
+
+class Negative(Liar):
+    def public_modulus(self): return -(1 << 3071) - 1
+
+class Shy(Liar):
+    @property
+    def sign(self): return 1 / 0
+
+def exits(options): sys.exit(0)
+
+leaver, negative, shy = lambda o: Leaver(), lambda o: Negative(), lambda o: Shy()
 liar, short, text = (lambda kind: lambda options: kind())(Liar), lambda o: Short(), lambda o: Text()
 number = lambda options: 1
 """
@@ -216,6 +240,10 @@ PLUGINS = {
     "short": "a modulus of 6 bits",
     "text": "sign() gave str, expected bytes",
     "number": "made a int without public_modulus()",
+    "exits": "signer exits: SystemExit: 0",
+    "leaver": "signer leaver: SystemExit: 0",
+    "negative": "public_modulus() gave a negative number",
+    "shy": "signer shy: ZeroDivisionError",
     "absent": "has no attribute 'absent'",
 }
 

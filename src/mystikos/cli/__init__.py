@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as done:
         return done.exit_code
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # nothing of ours exits by itself
         return failures.report(error)
     finally:
         terminal.reset()  # what this command line asked for is not for the next one in the same process

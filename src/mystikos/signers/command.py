@@ -10,9 +10,13 @@ standard error stays that of myst, so that it can ask and complain.
 from __future__ import annotations
 
 import hashlib
+import os
+import select
 import shlex
 import signal
 import subprocess
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,6 +27,8 @@ __all__ = ["DEFAULT_TIMEOUT", "CommandSigner", "Input"]
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds."""
+_LARGEST_OUTPUT = 64 * 1024  # bytes; a signature has 384, or twice as many in hex
+_LONGEST = 1e6  # seconds that poll(2) is asked to wait
 
 
 class Input(Enum):
@@ -48,6 +54,8 @@ class CommandSigner:
             raise SignerError(self._where, f"cannot be split into words ({error})") from error
         if not words:
             raise SignerError("signing command", "is empty", expected="a program and its arguments")
+        if not self.timeout > 0:  # nor is NaN
+            raise SignerError(self._where, f"a timeout of {self.timeout:g}", expected="some seconds")
 
     @property
     def _where(self) -> str:
@@ -66,26 +74,57 @@ class CommandSigner:
         return signature
 
     def _run(self, given: bytes) -> bytes:
+        """What the command wrote; it has ended, by itself or because it took too long or wrote too much."""
+        deadline = time.monotonic() + self.timeout
+        with self._start() as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                with suppress(BrokenPipeError):  # it need not read
+                    process.stdin.write(given)  # a pipe takes that much at once
+                    process.stdin.close()
+                output = _read(process.stdout.fileno(), deadline)
+                if len(output) > _LARGEST_OUTPUT:
+                    raise SignerError(self._where, "wrote more than 64 KiB", expected=FORMS)
+                code = process.wait(max(0, deadline - time.monotonic()))
+            except (TimeoutError, subprocess.TimeoutExpired) as error:
+                process.kill()
+                raise SignerError(
+                    self._where,
+                    f"did not end within {self.timeout:g} seconds",
+                    hint="--signing-timeout gives it more",
+                ) from error
+            except BaseException:
+                process.kill()
+                raise
+        if code:
+            raise SignerError(self._where, _ending(code), expected="exit code 0")
+        return output
+
+    def _start(self) -> subprocess.Popen[bytes]:
         try:
-            done = subprocess.run(
-                shlex.split(self.command),
-                check=False,
-                input=given,
-                stdout=subprocess.PIPE,
-                timeout=self.timeout,
+            return subprocess.Popen(
+                shlex.split(self.command), bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-        except subprocess.TimeoutExpired as error:
-            raise SignerError(
-                self._where,
-                f"did not end within {self.timeout:g} seconds",
-                hint="--signing-timeout gives it more",
-            ) from error
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise SignerError(self._where, f"cannot be run ({reason})") from error
-        if done.returncode:
-            raise SignerError(self._where, _ending(done.returncode), expected="exit code 0")
-        return done.stdout
+
+
+def _read(descriptor: int, deadline: float) -> bytes:
+    """Everything up to the end of the pipe, or a little more than the largest output; or TimeoutError."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    output = b""
+    while len(output) <= _LARGEST_OUTPUT:
+        left = min(max(0, deadline - time.monotonic()), _LONGEST)
+        if not poll.poll(left * 1000):
+            raise TimeoutError
+        piece = os.read(descriptor, _LARGEST_OUTPUT + 1 - len(output))
+        if not piece:
+            break
+        output += piece
+    return output
 
 
 def _ending(code: int) -> str:

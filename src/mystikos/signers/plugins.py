@@ -40,6 +40,8 @@ class PluginSigner:
         modulus = _call(self.name, self.signer.public_modulus)
         if not isinstance(modulus, int):
             raise _wrong(self.name, f"public_modulus() gave {type(modulus).__name__}", "int")
+        if modulus < 0:
+            raise _wrong(self.name, "public_modulus() gave a negative number", "the modulus of a key")
         return modulus
 
     def sign(self, message: bytes) -> bytes:
@@ -60,7 +62,7 @@ def load(name: str, options: Mapping[str, str]) -> PluginSigner:
     factory = _call(name, point.load)
     signer = _call(name, lambda: factory(dict(options)))
     for method in ("public_modulus", "sign"):
-        if not callable(getattr(signer, method, None)):
+        if not _call(name, lambda method=method: callable(getattr(signer, method, None))):
             raise _wrong(name, f"made a {type(signer).__name__} without {method}()", "a Signer")
     return PluginSigner(name, signer)
 
@@ -83,7 +85,7 @@ def _call(name: str, function):  # type: ignore[no-untyped-def]  # whatever a st
         return function()
     except MystError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:  # a plugin does not end myst, least of all with 0
         raise SignerError(f"signer {name}", f"{type(error).__name__}: {error}") from error
 
 
