@@ -36,6 +36,7 @@ _HEADER2 = bytes.fromhex("01010000600000006000000001000000")
 _STRUCT = struct.Struct("<12sIII16sI84s384sI384sIIBB2s16sQQQQ32s16s16sHH12s384s384s")
 
 _EXPONENT_AT = 512
+_VENDORS = (0, 0x8086)
 
 assert _STRUCT.size == SIZE
 
@@ -113,6 +114,8 @@ def unpack(data: bytes) -> Sigstruct:
      q1, q2) = _STRUCT.unpack(data)  # fmt: skip
     if (header, header2) != (_HEADER, _HEADER2):
         raise SigstructError("its two constant headers are not as the SDM says")
+    if vendor not in _VENDORS:
+        raise SigstructError(f"VENDOR is {vendor:#x}, and a processor takes 0 or 0x8086 only")
 
     found = Sigstruct(
         date=date,

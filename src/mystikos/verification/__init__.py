@@ -38,10 +38,12 @@ def examine(
 ) -> Report:
     """:func:`verify` a file, or the package in a signed directory, whose other files must be its parts.
 
-    A damaged package fails the check "format", and no other is made. Raises PackageError for a file that is
+    A damaged package fails the check "format", and no other is made. One that changes meanwhile fails the
+    check "unchanged": what was found need not be what is there now. Raises PackageError for a file that is
     no package at all, or cannot be read.
     """
     program = executable(path)
+    found = _stamp(program)
     try:
         package = unpack(program)
     except PackageError as error:
@@ -49,9 +51,19 @@ def examine(
             raise
         return Report(checks=(Check("format", "every byte of the file has its place", error.found),))
     report = verify(package, policy, runtime=runtime, progress=progress)
-    if program == path:
-        return report
-    return replace(report, checks=(*report.checks, _directory(package, path)))
+    more = [] if program == path else [_directory(package, path)]
+    if _stamp(program) != found:
+        more.append(Check("unchanged", "nobody wrote to the file meanwhile", "it changed while it was read"))
+    return replace(report, checks=(*report.checks, *more))
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What tells that the file of this name is another one, or was written to; None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None  # unpack tells why
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _directory(package: Package, path: Path) -> Check:

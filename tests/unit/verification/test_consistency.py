@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -192,6 +193,15 @@ def test_masks_bind_as_much_as_is_asked_for_and_others_are_told(
     assert ("holds for a debug enclave, too" in problem(report, "masks")) is zero
 
 
+@pytest.mark.parametrize(("vendor", "passes"), [(0x8086, True), (1, False), (0x80860000, False)])
+def test_a_vendor_that_no_processor_takes_fails_although_it_is_signed(
+    package: Path, tmp_path: Path, vendor: int, passes: bool
+) -> None:
+    """EINIT refuses it (SDM 3D, "EINIT"), and so does the launcher."""
+    report = examine(signed_with(PackageForge.of(package), vendor=vendor).write(tmp_path))
+    assert failed(report) == ([] if passes else ["format"])
+
+
 def with_archive(package: Path, archive: bytes) -> PackageForge:
     """The root file system replaced by an archive of the same length, measured and signed."""
     forge = PackageForge.of(package)
@@ -232,6 +242,32 @@ def test_a_damaged_package_fails_its_form_and_nothing_else_is_asked(package: Pat
     report = examine(forge.truncate(len(forge.data) - 100).write(tmp_path))
     assert failed(report) == ["format"]
     assert (report.passed, report.mrenclave, len(report.checks)) == (False, None, 1)
+
+
+def test_a_file_that_is_written_to_while_it_is_read_fails(package: Path, tmp_path: Path) -> None:
+    changing = PackageForge.of(package).write(tmp_path)
+    before = changing.stat()
+
+    def write(_done: int, _total: int) -> None:
+        with changing.open("r+b") as file:
+            file.seek(before.st_size - 1)
+            last = file.read(1)
+            file.seek(before.st_size - 1)
+            file.write(last)
+        os.utime(changing, ns=(0, before.st_mtime_ns + 1))  # a clock may be too coarse to tell
+
+    assert failed(examine(changing, progress=write)) == ["unchanged"]
+    assert failed(examine(changing)) == []
+
+
+def test_a_file_that_another_took_the_place_of_fails(package: Path, tmp_path: Path) -> None:
+    changing = PackageForge.of(package).write(tmp_path)
+
+    def exchange(_done: int, _total: int) -> None:
+        (tmp_path / "other").write_bytes(b"")
+        (tmp_path / "other").rename(changing)
+
+    assert "unchanged" in failed(examine(changing, progress=exchange))
 
 
 def test_what_never_was_a_package_has_no_report(tmp_path: Path) -> None:
