@@ -27,6 +27,7 @@ def file_changes(
     Content is not read of files that ``known_equal`` says are the same.
     """
     one, other = _Side(before), _Side(after)
+    same_content = _by_inode(known_equal)
     changes = []
     for path in _merged(one.entries, other.entries):
         old, new = one.entries.get(path), other.entries.get(path)
@@ -34,7 +35,7 @@ def file_changes(
         if old is None or new is None:
             what = ("added",) if old is None else ("removed",)
         else:
-            what = tuple(_attributes(one, other, old, new, known_equal))
+            what = tuple(_attributes(one, other, old, new, same_content))
         if what:
             before_state = None if old is None else one.state(old)
             after_state = None if new is None else other.state(new)
@@ -44,12 +45,26 @@ def file_changes(
     return tuple(changes)
 
 
+def _by_inode(known_equal: Callable[[Entry, Entry], bool]) -> Callable[[Entry, Entry], bool]:
+    """Whether two files of one size have the same content; hard links are not read again."""
+    found: dict[tuple[int, int], bool] = {}
+
+    def same(old: Entry, new: Entry) -> bool:
+        pair = old.ino, new.ino
+        if pair not in found:
+            found[pair] = known_equal(old, new) or _same_content(old, new)
+        return found[pair]
+
+    return same
+
+
 class _Side:
-    """One of the two, with its hard links."""
+    """One of the two, with its hard links, of which one is hashed."""
 
     def __init__(self, rootfs: RootFs) -> None:
         self.entries = {entry.path: entry for entry in rootfs.entries}
         self._first: dict[int, bytes] = {}
+        self._digests: dict[int, str] = {}
         for entry in rootfs.entries:
             self._first.setdefault(entry.ino, entry.path)
 
@@ -60,11 +75,16 @@ class _Side:
         return FileState(
             mode=stat.filemode(entry.mode),
             size=entry.size,
-            sha256=_sha256(entry) if entry.is_file else None,
+            sha256=self._digest(entry) if entry.is_file else None,
             target=entry.target if entry.is_symlink else None,
             linked_to=self.linked_to(entry),
             links=entry.nlink if entry.is_file else 1,
         )
+
+    def _digest(self, entry: Entry) -> str:
+        if entry.ino not in self._digests:
+            self._digests[entry.ino] = _sha256(entry)
+        return self._digests[entry.ino]
 
 
 def _merged(one: Iterable[bytes], other: Iterable[bytes]) -> list[bytes]:
@@ -72,7 +92,7 @@ def _merged(one: Iterable[bytes], other: Iterable[bytes]) -> list[bytes]:
 
 
 def _attributes(
-    one: _Side, other: _Side, old: Entry, new: Entry, known_equal: Callable[[Entry, Entry], bool]
+    one: _Side, other: _Side, old: Entry, new: Entry, same_content: Callable[[Entry, Entry], bool]
 ) -> Iterator[str]:
     if stat.S_IFMT(old.mode) != stat.S_IFMT(new.mode):
         yield "type"
@@ -85,7 +105,7 @@ def _attributes(
         return
     if old.size != new.size:
         yield "size"
-    if old.size != new.size or not (known_equal(old, new) or _same_content(old, new)):
+    if old.size != new.size or not same_content(old, new):
         yield "content"
     if (one.linked_to(old), old.nlink) != (other.linked_to(new), new.nlink):
         yield "links"

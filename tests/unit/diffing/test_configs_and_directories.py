@@ -86,3 +86,25 @@ def test_nobody_waits_for_a_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(DiffError, match="not a regular file"):
         diff(tmp_path / "fifo", tmp_path / "fifo")
+
+
+def test_hard_links_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small archive may have thousands of links to one large file."""
+    for name, content in (("before", b"one"), ("after", b"two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(content)
+        for number in range(50):
+            (tmp_path / name / f"link-{number}").hardlink_to(tmp_path / name / "file")
+    (tmp_path / "after/link-0").unlink()
+
+    opened = []
+    descriptor = rootfs.Content._descriptor
+
+    def count(content: rootfs.Content) -> int:
+        opened.append(content.path)
+        return descriptor(content)
+
+    monkeypatch.setattr(rootfs.Content, "_descriptor", count)
+    found = diff(tmp_path / "before", tmp_path / "after")
+    assert len(found.files) == 51
+    assert len(opened) == 4  # compared and hashed, one file on each side
