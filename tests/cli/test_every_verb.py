@@ -50,6 +50,7 @@ def test_the_help_is_short_and_ends_with_examples(verb: str, capsys: pytest.Capt
     assert all(f"myst {verb}" in line for line in examples.splitlines())
     description = before.partition("Options:")[0].splitlines()
     assert len(description) <= 25, "a guide is the place for more"
+    assert [line for line in (before + examples).splitlines() if len(line) > 80] == []
 
 
 def myst_lines(verb: str) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,42 @@ def test_a_token_that_refuses_exponent_3_is_refused_before_any_work(workplace: P
     assert "the token does not sign with this key" in done.stderr
     assert "refuses a key of this size or exponent" in done.stderr
     assert "some tokens refuse exponent 3" in done.stderr
+    assert not Path("app").exists()
+
+
+PULLED = """
+import shutil, sys
+from mystikos import pipeline
+from mystikos.cli import main
+from mystikos.launcher import Runtime
+from tests.support import packages
+
+Runtime.load = packages.runtime
+real = pipeline.build_into
+def pulled(*arguments, **more):
+    shutil.rmtree("tokens")
+    return real(*arguments, **more)
+pipeline.build_into = pulled
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_token_that_is_pulled_out_during_the_work_makes_no_package(module: str, workplace: Path) -> None:
+    configuration = Path(os.environ["SOFTHSM2_CONF"]).read_text()
+    directory = re.search(r"directories.tokendir = (.*)", configuration)
+    assert directory is not None
+    shutil.copytree(directory[1], "tokens")
+    Path("conf").write_text(f"directories.tokendir = {workplace / 'tokens'}\n")
+    options = [*WITH_KEY, "--pkcs11-module", module, "--pin-env=TOKEN_PIN"]
+    done = subprocess.run(
+        [sys.executable, "-c", PULLED, "package-sgx", *APP, *options],
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SOFTHSM2_CONF": str(workplace / "conf")},
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "the token does not work, or is no longer there" in done.stderr
     assert not Path("app").exists()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mystikos.cli import main
 from mystikos.package import unpack
 from tests.support.running import compiled
 
@@ -104,6 +105,32 @@ def old(source: Path, home: Path) -> Path:
     return tree
 
 
+def with_holes(source: Path, home: Path) -> Path:
+    tree = packed(source, home)
+    for path in tree.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size > 4096:
+            mode, content = path.stat().st_mode, path.read_bytes()
+            with path.open("r+b") as file:
+                file.truncate(0)
+                file.truncate(len(content))
+                for at in range(0, len(content), 4096):
+                    if any(content[at : at + 4096]):
+                        file.seek(at)
+                        file.write(content[at : at + 4096])
+            path.chmod(mode)
+    return tree
+
+
+def with_attributes(source: Path, home: Path) -> Path:
+    tree = packed(source, home)
+    try:
+        for path in [tree, tree / "bin/probe"]:
+            os.setxattr(path, "user.comment", b"x")
+    except OSError as error:
+        pytest.skip(f"the file system has no extended attributes ({error})")
+    return tree
+
+
 def archived(source: Path, home: Path) -> Path:
     myst(home, "mkcpio", source, "tree.cpio")
     return home / "tree.cpio"
@@ -121,6 +148,8 @@ COPIES: dict[str, Callable[[Path, Path], Path]] = {
     "through tar": packed,
     "made in another order": filled_backwards,
     "with other times": old,
+    "with holes": with_holes,
+    "with extended attributes": with_attributes,
     "as an archive": archived,
     "as an archive of GNU cpio": archived_by_gnu_cpio,
 }
@@ -130,6 +159,26 @@ COPIES: dict[str, Callable[[Path, Path], Path]] = {
 def test_copies_of_a_directory_give_the_same_package(inputs: Path, tmp_path: Path, copy: str) -> None:
     tree = COPIES[copy](inputs / "appdir", tmp_path)
     assert package(inputs, tmp_path / "again", appdir=tree) == (inputs / "reference").read_bytes()
+
+
+def test_modes_and_hard_links_count_and_diff_names_them(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a umask of 077 leaves, a directory with set-group-ID, and a copy that knows no hard links."""
+    tree = packed(inputs / "appdir", tmp_path)
+    (tree / "etc/file-1").chmod(0o600)
+    (tree / "etc").chmod(0o2755)
+    content = (tree / "usr/lib/linked").read_bytes()
+    (tree / "usr/lib/linked").unlink()
+    (tree / "usr/lib/linked").write_bytes(content)
+    (tree / "usr/lib/linked").chmod(0o755)
+
+    assert package(inputs, tmp_path / "again", appdir=tree) != (inputs / "reference").read_bytes()
+    assert main(["diff", str(inputs / "appdir"), str(tree)]) == 1
+    told = capsys.readouterr().out
+    assert "etc/file-1: mode -rw-r--r-- → -rw-------" in told
+    assert "etc: mode drwxr-xr-x → drwxr-sr-x" in told
+    assert "usr/lib/linked" in told
 
 
 SURROUNDINGS: dict[str, dict[str, object]] = {

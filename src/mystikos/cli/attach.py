@@ -24,7 +24,7 @@ _NO = 1
 @verb(
     "attach",
     examples=[
-        "myst attach appdir config.json request.json --signature request.sig --pubkey release.pub",
+        "myst attach appdir config.json request.json --signature raw.sig --pubkey k.pub",
     ],
 )
 @click.argument("appdir", type=_PATH)

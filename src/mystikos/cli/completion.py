@@ -15,8 +15,8 @@ SHELLS = ("bash", "zsh", "fish")
 @verb(
     "completion",
     examples=[
-        'eval "$(myst completion bash)"                                  # in ~/.bashrc',
-        "myst completion zsh > ~/.zfunc/_myst                            # a directory of $fpath",
+        'eval "$(myst completion bash)"                     # in ~/.bashrc',
+        "myst completion zsh > ~/.zfunc/_myst               # a directory of $fpath",
         "myst completion fish > ~/.config/fish/completions/myst.fish",
     ],
 )

@@ -21,7 +21,7 @@ _TARGETS: dict[str, Target] = {"sgx": "sgx", "sim": "sim"}
     context_settings=SETTINGS,
     examples=[
         "myst exec-sgx appdir /bin/hello world",
-        "myst exec-sgx --target sim appdir /bin/hello    # the software SGX, where there is no other",
+        "myst exec-sgx --target sim appdir /bin/hello    # the software SGX",
     ],
 )
 @click.option(

@@ -19,7 +19,7 @@ _PATH = FileName()
     "package-sgx",
     examples=[
         "myst package-sgx appdir private.pem config.json",
-        "myst package-sgx appdir config.json --pkcs11-module softhsm2.so --pkcs11-key release",
+        "myst package-sgx appdir config.json --pkcs11-module hsm.so --pkcs11-key mine",
     ],
 )
 @click.option("-o", "--outfile", type=_PATH, help="The executable to write.  [default: named as the program]")

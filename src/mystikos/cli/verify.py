@@ -27,7 +27,7 @@ _PATH = FileName()
     "verify",
     examples=[
         "myst verify hello",
-        "myst verify hello --signer release.pem --min-security-version 3 --forbid host-code",
+        "myst verify hello --signer release.pem --forbid host-code",
         "myst verify -q hello && ./hello    # the exit code is the answer",
     ],
 )
