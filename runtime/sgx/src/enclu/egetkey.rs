@@ -58,9 +58,7 @@ impl<M: Epc> Enclave<M> {
 
     fn seal_key(&self, request: &KeyRequest) -> Result<[u8; 16], Status> {
         self.check_svns(request)?;
-        if request.configsvn > self.secs.configsvn {
-            return Err(Status::InvalidIsvSvn);
-        }
+        self.check_configsvn(request)?;
         let mut dependencies = self.masked(request);
         dependencies.attributesmask = request.attributemask;
         dependencies.miscmask = !request.miscmask;
@@ -115,6 +113,7 @@ impl<M: Epc> Enclave<M> {
     fn provision_seal_key(&self, request: &KeyRequest) -> Result<[u8; 16], Status> {
         self.check_attribute(ATTRIBUTE_PROVISIONKEY)?;
         self.check_svns(request)?;
+        self.check_configsvn(request)?;
         let mut dependencies = self.masked(request);
         dependencies.attributesmask = request.attributemask;
         dependencies.miscmask = !request.miscmask;
@@ -143,6 +142,15 @@ impl<M: Epc> Enclave<M> {
             return Err(Status::InvalidCpuSvn);
         }
         if request.isvsvn > self.secs.isvsvn {
+            return Err(Status::InvalidIsvSvn);
+        }
+        Ok(())
+    }
+
+    /// The same for the configuration's version, in the keys that it goes into. The SDM's listing checks it for the seal
+    /// key only, its prose for every key in which it can be asked for.
+    fn check_configsvn(&self, request: &KeyRequest) -> Result<(), Status> {
+        if request.configsvn > self.secs.configsvn {
             return Err(Status::InvalidIsvSvn);
         }
         Ok(())
