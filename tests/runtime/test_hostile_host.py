@@ -109,6 +109,15 @@ def test_an_interrupt_that_the_host_calls_a_stack_fault_is_an_interrupt(target: 
 
 
 @pytest.mark.parametrize("target", ENCLAVES)
+def test_a_page_that_the_host_takes_away_is_no_fault_of_the_programs(target: str, tmp_path: Path) -> None:
+    siege = besieged(tmp_path, target, "-static", source="withdrawn.c")
+    end = siege.run(after=1 << 30, withdraw=1)
+    assert (end.status, end.err) == (0, b""), end
+    assert end.changed["PROTECT"] > 50
+    assert (tmp_path / "out").read_bytes() == b"told of 0, its own 1\n"
+
+
+@pytest.mark.parametrize("target", ENCLAVES)
 def test_what_the_host_says_of_the_processor_harms_no_enclave(target: str, tmp_path: Path) -> None:
     siege = besieged(tmp_path, target, "-static-pie")
     for seed in seeds(9000, fewer(12, target), lambda: siege.total("changed")["CPUID"] <= LEAST[target]):

@@ -52,6 +52,8 @@ pub mod refusal {
     pub const START_SIZE: u64 = 4;
     /// The kernel's heap has no room for the start-up block.
     pub const START_MEMORY: u64 = 5;
+    /// The host takes pages away that the application is using.
+    pub const PAGES: u64 = 6;
 }
 
 /// Head of the untrusted area of a thread.

@@ -321,6 +321,7 @@ fn refused(what: u64) -> ! {
         refusal::START_MEMORY => {
             "the start-up block, arguments and environment together, does not fit into the kernel's heap"
         }
+        refusal::PAGES => "the host has taken away memory that the program uses, and does not give it back",
         _ => "something that this launcher does not know of",
     };
     failure::say(format_args!("the kernel stopped: {refused}"));

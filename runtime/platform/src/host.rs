@@ -95,6 +95,11 @@ fn expect_at_most(result: Result<u64, Errno>, most: usize) -> Result<usize, Errn
     }
 }
 
+/// Stops the kernel, which cannot work with what the host does: one of [`refusal`].
+pub fn refuse(what: u64) -> ! {
+    entry::refuse(what)
+}
+
 /// Ends the whole program. In an enclave no thread enters any more, so a host that does not end it gets no further.
 pub fn exit_program(status: u8) -> ! {
     #[cfg(feature = "image")]

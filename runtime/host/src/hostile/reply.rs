@@ -79,7 +79,13 @@ pub fn serve(enclave: &'static Enclave, slot: u64, address: u64) {
             report::compare();
             STATUS.store((request.args[0] & 0xff) + 1, Ordering::SeqCst);
         }
-        if honest || !random.in_256(settings::get().rate) {
+        if settings::get().withdraw && withdraws(request) {
+            count(report::of(&counts().changed, request.nr));
+            area.set_head(HostArea {
+                result: 0,
+                ..request
+            });
+        } else if honest || !random.in_256(settings::get().rate) {
             area.set_head(perform(enclave, slot, &area, request));
         } else {
             changed(enclave, slot, &area, request, &mut random);
@@ -89,6 +95,16 @@ pub fn serve(enclave: &'static Enclave, slot: u64, address: u64) {
         .conduct
         .random
         .store(random.state(), Ordering::Relaxed);
+}
+
+/// Every second request for pages that the kernel does not fill.
+fn withdraws(request: HostArea) -> bool {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let [_, _, prot, fill, ..] = request.args;
+    request.nr == nr::PROTECT
+        && prot != 0
+        && fill == 0
+        && ASKED.fetch_add(1, Ordering::Relaxed) % 2 == 1
 }
 
 /// A request that the racing thread wrote over cannot be served. A wake that may have been in it is made up for, and

@@ -17,6 +17,8 @@ pub struct Settings {
     pub after: u64,
     /// Pages that the kernel asked for may be withheld while it is told that it has them (`PROTECT`).
     pub withhold: bool,
+    /// Every second time that the kernel asks for pages that are not filled next, it is told that it has them, and no more.
+    pub withdraw: bool,
     /// Threads that nobody asked for enter.
     pub visit: bool,
     /// What host areas to give ([`super::beginning::shown_area`]).
@@ -36,6 +38,7 @@ pub fn get() -> &'static Settings {
         rate: 0,
         after: 0,
         withhold: false,
+        withdraw: false,
         visit: false,
         area: b"",
         start: b"",
@@ -58,6 +61,7 @@ pub fn init(text: &'static [u8]) -> Result<()> {
             b"rate" => settings.rate = number(value)?,
             b"after" => settings.after = number(value)?,
             b"withhold" => settings.withhold = number(value)? != 0,
+            b"withdraw" => settings.withdraw = number(value)? != 0,
             b"visit" => settings.visit = number(value)? != 0,
             b"area" => settings.area = value,
             b"start" => settings.start = value,

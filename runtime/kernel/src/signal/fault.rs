@@ -85,7 +85,7 @@ fn floating_point(code: u32, rip: u64) -> Option<SigInfo> {
 
 /// The signal of a page fault; `None` when the access only has to be made again.
 fn page_fault(trap: Trap) -> Option<SigInfo> {
-    if fault::resolve(trap.address) {
+    if fault::resolve(trap.address, trap.error) {
         return None;
     }
     let (signal, code) = match FaultKind::of(trap.address, trap.error) {
