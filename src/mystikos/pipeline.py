@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from mystikos import binding, costs, development, layout, parts, rootfs, signature, signed_directory
 from mystikos import config as configs
 from mystikos.closure import closure_check, grouped
-from mystikos.errors import AttachError, ConfigError, OutputError
-from mystikos.formats.atomic import atomic_directory, atomic_output, output_error
+from mystikos.errors import AttachError, ConfigError
+from mystikos.formats.atomic import atomic_directory, atomic_output, output_error, refuse_inside
 from mystikos.formats.buildrecord import BuildRecord, BuildRecordError
 from mystikos.formats.content import BytesContent
 from mystikos.formats.sigstruct import Sigstruct
@@ -92,7 +92,7 @@ def build(
     unless ``allow_debug`` says that this is meant.
     """
     _check_signer(signer, config, allow_debug)
-    _refuse_inside(source, output)
+    refuse_inside(source, output)
     with atomic_output(output, _MODE) as file:
         return build_into(file, source, signer, config, runtime=runtime, date=date, progress=progress)
 
@@ -114,7 +114,7 @@ def sign(
     all.
     """
     _check_signer(signer, config, allow_debug)
-    _refuse_inside(source, directory)
+    refuse_inside(source, directory)
     with atomic_directory(directory, signed_directory.why_not) as temporary:
         program = temporary / signed_directory.BIN / config.program_name
         shown = directory / signed_directory.BIN / config.program_name
@@ -346,14 +346,3 @@ def _check_signer(signer: Signer, config: Config, allow_debug: bool) -> None:
     check_key(signer.public_modulus())
     if not allow_debug:
         check_debug(config, is_release_key(signer))
-
-
-def _refuse_inside(source: Path, output: Path) -> None:
-    """A package inside its own application directory would be part of the next one."""
-    if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-        raise OutputError(
-            str(output),
-            f"lies inside the application directory {source}",
-            expected="a place outside of it",
-            hint="choose another place",
-        )

@@ -193,10 +193,11 @@ def mkcpio(directory: Path, archive: Path, *, progress: Progress | None = None) 
 
     Raises RootFsError for what cannot be in one, OutputError where nothing can be written.
     """
-    from mystikos.formats.atomic import atomic_output
+    from mystikos.formats.atomic import atomic_output, refuse_inside
     from mystikos.progress import Counter
     from mystikos.rootfs import scan
 
+    refuse_inside(directory, archive)
     tree = scan(directory)
     counter = Counter(progress, tree.size)
     with atomic_output(archive) as file:

@@ -301,6 +301,32 @@ def test_a_pipe_in_the_place_of_a_directory_or_an_archive_is_told(
     assert "not a regular file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["package-sgx", "sign-sgx", "digest", "mkcpio"])
+def test_an_output_inside_the_application_directory_is_refused(
+    verb: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be part of the next one."""
+    line = {
+        "package-sgx": "package-sgx appdir private.pem config.json -o appdir/out",
+        "sign-sgx": "sign-sgx appdir private.pem config.json --outdir appdir/out",
+        "digest": "digest appdir config.json -o appdir/out",
+        "mkcpio": "mkcpio appdir appdir/out",
+    }[verb]
+    capsys.readouterr()
+
+    assert main(line.split()) == 2
+    assert "appdir/out: lies inside the application directory appdir" in capsys.readouterr().err
+    assert not (home / "appdir/out").exists()
+
+
+@pytest.mark.parametrize("option", ["--passphrase-fd", "--pin-fd"])
+def test_a_descriptor_is_an_int(option: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+
+    assert main(f"package-sgx appdir private.pem config.json {option} {2**31}".split()) == 2
+    assert f"{2**31} is not in the range" in capsys.readouterr().err
+
+
 def test_a_file_that_cannot_be_read_is_named_also_where_only_reading_fails(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

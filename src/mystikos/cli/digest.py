@@ -18,7 +18,7 @@ from mystikos.cli.building import (
 from mystikos.cli.progress import progress_bar
 from mystikos.cli.render import display, json_option, to_json
 from mystikos.cli.verb import FileName, verb
-from mystikos.formats.atomic import atomic_output
+from mystikos.formats.atomic import atomic_output, refuse_inside
 
 _PATH = FileName()
 
@@ -56,6 +56,7 @@ def command(
     modulus = load_public_modulus(pubkey) if pubkey else None
     config = load_config(config_file)
     refuse_inputs(outfile, appdir, config_file, *([pubkey] if pubkey else []))
+    refuse_inside(appdir, outfile)
 
     with progress_bar("measuring") as progress:
         asked = pipeline.request(

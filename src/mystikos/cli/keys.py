@@ -16,6 +16,10 @@ from mystikos.signers import PemSigner
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+DESCRIPTOR = click.IntRange(min=0, max=2**31 - 1)
+"""The number of a file descriptor, an int of C."""
+
+
 def passphrase_options(command: _Function) -> _Function:
     """Add ``--passphrase-env`` and ``--passphrase-fd``; pass their values to ``load_signer``."""
     env = click.option(
@@ -24,7 +28,7 @@ def passphrase_options(command: _Function) -> _Function:
     fd = click.option(
         "--passphrase-fd",
         metavar="N",
-        type=click.IntRange(min=0),
+        type=DESCRIPTOR,
         help="Read the key's passphrase from this file descriptor, up to the end of its first line.",
     )
     return env(fd(command))

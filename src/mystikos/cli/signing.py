@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mystikos.cli.keys import ask_secret, given_secret, load_signer, passphrase_options
+from mystikos.cli.keys import DESCRIPTOR, ask_secret, given_secret, load_signer, passphrase_options
 from mystikos.cli.verb import Choice, complete_files
 from mystikos.signers import Signer
 
@@ -34,7 +34,7 @@ _OPTIONS = (
     click.option(
         "--pin-fd",
         metavar="N",
-        type=click.IntRange(min=0),
+        type=DESCRIPTOR,
         help="Read the token's PIN from this file descriptor, up to the end of its first line.",
     ),
     click.option(

@@ -87,6 +87,8 @@ class Copier:
                     continue
                 if item.is_symlink():
                     self._tree_link(item, there, mirror=mirror)
+                elif self._is_root(item):
+                    continue  # a new tree inside of what it is made of is no part of itself
                 elif item.is_dir():
                     self._make_directory(there, stat.S_IMODE(item.stat().st_mode) | 0o700)
                     todo.append((item.path, there))
@@ -129,6 +131,9 @@ class Copier:
     def inside(self, path: bytes) -> bytes:
         """The real path of *path* in the new tree, as its links have it."""
         return self._walk(path, mirror=False, make=False)
+
+    def _is_root(self, item: os.DirEntry[bytes]) -> bool:
+        return item.is_dir() and os.path.samefile(item.path, self.root)
 
     def _shown(self, path: bytes) -> Path:
         return Path(printable(self._shown_root + path))

@@ -40,7 +40,7 @@ from mystikos.errors import OutputError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["atomic_directory", "atomic_output", "output_error", "write_new"]
+__all__ = ["atomic_directory", "atomic_output", "output_error", "refuse_inside", "write_new"]
 
 _LOG = logging.getLogger(__name__)
 _BUFFER = 1 << 20
@@ -373,6 +373,17 @@ def write_new(path: Path, content: bytes, mode: int = 0o666) -> None:
         if isinstance(error, OSError):
             raise output_error(path, error) from error
         raise
+
+
+def refuse_inside(source: Path, output: Path) -> None:
+    """Raise OutputError for an output in its own application directory, which makes it part of the next."""
+    if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+        raise OutputError(
+            str(output),
+            f"lies inside the application directory {source}",
+            expected="a place outside of it",
+            hint="choose another place",
+        )
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

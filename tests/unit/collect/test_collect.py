@@ -166,6 +166,18 @@ def test_includes_keep_modes_links_and_hard_links_and_leave_out_the_rest(home: P
     ]
 
 
+def test_a_new_directory_inside_of_what_is_included_is_no_part_of_itself(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(HELLO, home / "hello", "-static")
+    monkeypatch.chdir(home)
+
+    collect(["./hello"], home / "appdir", include=[".", ".=/place"])
+
+    for copy in (home / "appdir" / home.relative_to("/"), home / "appdir/place"):
+        assert _names(copy) == ["hello"]
+
+
 def test_an_include_can_go_to_another_place(home: Path) -> None:
     build(HELLO, home / "hello", "-static")
     (home / "etc").mkdir()
