@@ -197,10 +197,10 @@ def mkcpio(directory: Path, archive: Path, *, progress: Progress | None = None) 
     from mystikos.progress import Counter
     from mystikos.rootfs import scan
 
-    refuse_inside(directory, archive)
     tree = scan(directory)
     counter = Counter(progress, tree.size)
     with atomic_output(archive) as file:
+        refuse_inside(directory, archive)
         for chunk in tree.chunks():
             file.write(chunk)
             counter.add(len(chunk))
