@@ -3,7 +3,7 @@
 use linux_raw_sys::general as raw;
 use mystikos_abi::sgx::vector;
 use mystikos_platform::exception::Trap;
-use mystikos_platform::{control, fpu};
+use mystikos_platform::{control, fpu, user};
 
 use super::info::SigInfo;
 use super::send;
@@ -64,7 +64,7 @@ fn signal_of(number: u8, trap: Trap) -> Option<SigInfo> {
     let rip = control::regs().rip;
     let info = match number {
         vector::DE => SigInfo::fault(raw::SIGFPE, raw::FPE_INTDIV, rip),
-        vector::DB => SigInfo::fault(raw::SIGTRAP, raw::TRAP_TRACE, rip),
+        vector::DB => SigInfo::fault(raw::SIGTRAP, debug_code(rip), rip),
         vector::BP => SigInfo::kernel(raw::SIGTRAP),
         vector::UD => SigInfo::fault(raw::SIGILL, raw::ILL_ILLOPN, rip),
         vector::PF => return page_fault(trap),
@@ -76,6 +76,17 @@ fn signal_of(number: u8, trap: Trap) -> Option<SigInfo> {
         _ => SigInfo::kernel(raw::SIGSEGV),
     };
     Some(info)
+}
+
+/// INT1, or else a single step. (An enclave is not told of breakpoints in debug registers.)
+fn debug_code(rip: u64) -> u32 {
+    const INT1: u8 = 0xf1;
+    const TF: u64 = 1 << 8;
+    let stepping = control::regs().rflags & TF != 0;
+    match user::read::<u8>(rip.wrapping_sub(1)) {
+        Ok(INT1) if !stepping => raw::TRAP_BRKPT,
+        _ => raw::TRAP_TRACE,
+    }
 }
 
 /// The signal of a floating-point exception; `None` when no flag tells of one any more, as Linux has it.

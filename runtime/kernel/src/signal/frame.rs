@@ -249,7 +249,8 @@ impl Setup<'_> {
             ucontext: UContext {
                 flags: UC_FLAGS,
                 link: 0,
-                stack: self.alt_stack.reported(r.rsp),
+                // As it was registered; that it is in use, only sigaltstack(2) tells.
+                stack: self.alt_stack,
                 context: SigContext {
                     r8: r.r8,
                     r9: r.r9,
