@@ -164,7 +164,7 @@ class _Batch:
     def __init__(self) -> None:
         self.size = 0
         self._pages = np.zeros((_BATCH_PAGES, PAGE), dtype=np.uint8)
-        self._bytes = self._pages.reshape(-1).data
+        self._bytes = self._pages.reshape(-1)
         self._hashing: list[Future[list[bytes]]] = []
 
         self._stream = np.zeros((_BATCH_PAGES, _PAGE_STRIDE), dtype=np.uint8)
@@ -188,7 +188,8 @@ class _Batch:
     def take(self, data: memoryview) -> memoryview:
         """Append as much of ``data`` as there is room for; return the rest."""
         taken = data[: _BATCH_SIZE - self.size]
-        self._bytes[self.size : self.size + len(taken)] = taken
+        # Numpy copies without the interpreter's lock, for which the thread that hashes would have to wait.
+        self._bytes[self.size : self.size + len(taken)] = np.asarray(taken, dtype=np.uint8)
         self.size += len(taken)
         return data[len(taken) :]
 
@@ -199,7 +200,7 @@ class _Batch:
     def records(self, first: int, secinfo: int) -> memoryview:
         """What the pages append, the first being at offset ``first``: EADD, then sixteen times EEXTEND."""
         pages = page_count(self.size)
-        self._bytes[self.size : pages * PAGE] = bytes(pages * PAGE - self.size)
+        self._bytes[self.size : pages * PAGE] = 0
 
         _fill_eadds(self._eadds[:pages], first, secinfo)
         offsets = np.arange(first, first + pages * PAGE, _CHUNK, dtype="<u8")
