@@ -29,7 +29,7 @@ from mystikos.formats.buildrecord import BuildRecord
 from mystikos.formats.content import BytesContent
 from mystikos.formats.descriptor import PAGE, Descriptor, DescriptorError, Enclave, Section, page_count
 from mystikos.formats.parameters import Parameters, ParametersError, Place
-from mystikos.formats.regular import open_regular
+from mystikos.formats.reading import open_regular
 from mystikos.formats.sigstruct import Sigstruct, SigstructError
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from typing import BinaryIO, cast
 
 from mystikos.errors import RootFsError
 from mystikos.formats import cpio
-from mystikos.formats.regular import open_regular
+from mystikos.formats.reading import open_regular
 
 __all__ = ["Entry", "RootFs", "from_archive", "printable", "scan"]
 

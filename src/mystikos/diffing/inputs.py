@@ -20,7 +20,7 @@ from mystikos.errors import ConfigError, DiffError
 from mystikos.formats import elf
 from mystikos.formats.buildrecord import BuildRecordError
 from mystikos.formats.descriptor import PAGE, Enclave, Section
-from mystikos.formats.regular import open_regular
+from mystikos.formats.reading import open_regular
 from mystikos.formats.sigstruct import Sigstruct
 from mystikos.package import Package, unpack
 from mystikos.progress import Counter, Progress

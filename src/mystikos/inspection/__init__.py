@@ -14,7 +14,7 @@ from pathlib import Path
 from mystikos import rootfs
 from mystikos.binding import elf_files
 from mystikos.formats.descriptor import PAGE, Section
-from mystikos.formats.regular import open_regular
+from mystikos.formats.reading import open_regular
 from mystikos.inspection.calls import SyscallFacts, syscalls
 from mystikos.inspection.code import code_facts
 from mystikos.inspection.enclave import enclave_facts
