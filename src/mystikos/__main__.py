@@ -50,9 +50,10 @@ class _Messages(io.FileIO):
 
 def _open_standard_descriptors() -> None:
     """Fill those that the caller has closed (`<&-`): what is opened next would get one of them."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
+    with contextlib.suppress(OSError):  # where there is no /dev, there is nothing to fill them with
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(descriptor, True)
+        os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -162,6 +162,15 @@ def test_what_is_opened_takes_the_place_of_no_closed_standard_stream() -> None:
         assert done.returncode == 0, closed
 
 
+def test_a_machine_without_dev_null_does() -> None:
+    program = (
+        "import os; import mystikos.__main__ as it; os.devnull = '/no/such/device'; it.main = lambda: 0;"
+        "raise SystemExit(it.run())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_an_interrupt_does_not_wait_for_threads() -> None:
     program = (
         "import threading; import mystikos.__main__ as it;"
