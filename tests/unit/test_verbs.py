@@ -21,6 +21,7 @@ from mystikos.errors import ConfigError, MystError, OutputError
 from mystikos.launcher import Runtime
 from mystikos.signers import PemSigner
 from mystikos.text import plain
+from mystikos.verification.rebuilding import rebuild
 
 WITHOUT = {"completion", "man"}
 NAMES = {verb: verb.replace("-", "_") for verb in VERBS if verb not in WITHOUT}
@@ -112,6 +113,15 @@ def test_verify_answers_the_same(home: Path, told: Callable[..., Any]) -> None:
         assert (said["passed"], said["mrenclave"]) == (report.passed, report.mrenclave)
         assert [one["problem"] for one in said["checks"]] == [one.problem for one in report.checks]
         assert report.passed is (status == 0)
+
+
+@pytest.mark.parametrize(("appdir", "status"), [("appdir", 0), ("other", 1)])
+def test_verify_rebuilds_the_same(home: Path, told: Callable[..., Any], appdir: str, status: int) -> None:
+    packages.appdir(home / "other", {"etc/data": b"other"})
+    check = rebuild(Path("package"), source=Path(appdir))
+    said = told("verify", "package", "--rebuild", "--appdir", appdir, status=status)["checks"][-1]
+    assert (said["name"], said["problem"]) == (check.name, check.problem)
+    assert check.passed is (status == 0)
 
 
 def test_dump_sgx_and_extract_give_the_same(home: Path, told: Callable[..., Any]) -> None:

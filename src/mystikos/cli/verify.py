@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -77,23 +76,11 @@ def command(
 
 def _rebuilt(path: Path, appdir: Path | None, config_file: Path | None) -> Check:
     from mystikos import config as configs
-    from mystikos import pipeline
-    from mystikos.errors import ConfigError, RootFsError
-    from mystikos.package import unpack
-    from mystikos.signed_directory import executable
-    from mystikos.verification import rebuilding
+    from mystikos.verification.rebuilding import rebuild
 
-    package = unpack(executable(path))
     config = None if config_file is None else configs.load(config_file)
-    with tempfile.TemporaryDirectory(prefix="myst-rebuild-") as home, progress_bar("rebuilding") as progress:
-        again = Path(home) / "package"
-        try:
-            tools = pipeline.rebuild(package, again, source=appdir, config=config, progress=progress)
-        except (ConfigError, RootFsError) as error:
-            if appdir or config_file:
-                raise
-            return rebuilding.failed(str(error))
-        return rebuilding.check(package, unpack(again), tools)
+    with progress_bar("rebuilding") as progress:
+        return rebuild(path, source=appdir, config=config, progress=progress)
 
 
 def _plain(report: Report) -> dict[str, object]:
