@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from mystikos import binding, costs, development, layout, parts, rootfs, signature, signed_directory
 from mystikos import config as configs
 from mystikos.closure import closure_check, grouped
-from mystikos.errors import AttachError, ConfigError
+from mystikos.errors import AttachError, ConfigError, RootFsError
 from mystikos.formats.atomic import atomic_directory, atomic_output, output_error, refuse_inside
 from mystikos.formats.buildrecord import BuildRecord, BuildRecordError
 from mystikos.formats.content import BytesContent
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from mystikos.package import Package
     from mystikos.rootfs import RootFs
     from mystikos.signers import Signer
+    from mystikos.verification.report import Check
 
 __all__ = [
     "Built",
@@ -52,6 +54,7 @@ __all__ = [
     "rebuild",
     "request",
     "sign",
+    "verify_rebuild",
 ]
 
 _MODE = 0o755
@@ -280,6 +283,33 @@ def rebuild(
         said = replace(record, mystikos=first.mystikos, tools=first.tools)
         writer.finish(planned.enclave, measurement, package.sigstruct, said)
     return other_tools(first, record)
+
+
+def verify_rebuild(
+    path: Path,
+    *,
+    source: Path | None = None,
+    config: Config | None = None,
+    progress: Progress | None = None,
+) -> Check:
+    """Package again what a package, or signed directory, is said to be made of, and compare.
+
+    ``source`` (a directory or archive) and ``config`` are what is in the package itself unless they are
+    given. Raises PackageError for what is no package, and ConfigError or RootFsError for given inputs that no
+    package can hold; that the package's own are refused is a failed check.
+    """
+    from mystikos.verification import rebuilding
+
+    package = unpack(signed_directory.executable(path))
+    with tempfile.TemporaryDirectory(prefix="myst-rebuild-") as home:
+        again = Path(home) / "package"
+        try:
+            tools = rebuild(package, again, source=source, config=config, progress=progress)
+        except (ConfigError, RootFsError) as error:
+            if source or config:
+                raise
+            return rebuilding.failed(str(error))
+        return rebuilding.check(package, unpack(again), tools)
 
 
 def _claimed(package: Package, otherwise: BuildRecord) -> BuildRecord:

@@ -19,9 +19,9 @@ from mystikos.cli import VERBS, main
 from mystikos.doctor import State, Target
 from mystikos.errors import ConfigError, MystError, OutputError
 from mystikos.launcher import Runtime
+from mystikos.pipeline import verify_rebuild
 from mystikos.signers import PemSigner
 from mystikos.text import plain
-from mystikos.verification.rebuilding import rebuild
 
 WITHOUT = {"completion", "man"}
 NAMES = {verb: verb.replace("-", "_") for verb in VERBS if verb not in WITHOUT}
@@ -118,7 +118,7 @@ def test_verify_answers_the_same(home: Path, told: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(("appdir", "status"), [("appdir", 0), ("other", 1)])
 def test_verify_rebuilds_the_same(home: Path, told: Callable[..., Any], appdir: str, status: int) -> None:
     packages.appdir(home / "other", {"etc/data": b"other"})
-    check = rebuild(Path("package"), source=Path(appdir))
+    check = verify_rebuild(Path("package"), source=Path(appdir))
     said = told("verify", "package", "--rebuild", "--appdir", appdir, status=status)["checks"][-1]
     assert (said["name"], said["problem"]) == (check.name, check.problem)
     assert check.passed is (status == 0)

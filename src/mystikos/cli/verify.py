@@ -76,11 +76,11 @@ def command(
 
 def _rebuilt(path: Path, appdir: Path | None, config_file: Path | None) -> Check:
     from mystikos import config as configs
-    from mystikos.verification.rebuilding import rebuild
+    from mystikos.pipeline import verify_rebuild
 
     config = None if config_file is None else configs.load(config_file)
     with progress_bar("rebuilding") as progress:
-        return rebuild(path, source=appdir, config=config, progress=progress)
+        return verify_rebuild(path, source=appdir, config=config, progress=progress)
 
 
 def _plain(report: Report) -> dict[str, object]:

@@ -5,51 +5,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-from mystikos import pipeline
-from mystikos.config import Config
 from mystikos.diffing import Difference, diff_packages
 from mystikos.diffing.content import first_difference
-from mystikos.errors import ConfigError, RootFsError
-from mystikos.package import Package, unpack
-from mystikos.progress import Progress
+from mystikos.package import Package
 from mystikos.provenance import ToolChange
 from mystikos.rootfs import printable
-from mystikos.signed_directory import executable
 from mystikos.verification.report import Check
 
-__all__ = ["check", "failed", "rebuild"]
+__all__ = ["check", "failed"]
 
 _NAME = "rebuild"
 _MEANING = "the same inputs, packaged again, give the same bytes"
-
-
-def rebuild(
-    path: Path,
-    *,
-    source: Path | None = None,
-    config: Config | None = None,
-    progress: Progress | None = None,
-) -> Check:
-    """Package again what a package, or signed directory, is said to be made of, and compare.
-
-    ``source`` (a directory or archive) and ``config`` are what is in the package itself unless they are
-    given. Raises PackageError for what is no package, and ConfigError or RootFsError for given inputs that no
-    package can hold; that the package's own are refused is a failed check.
-    """
-    package = unpack(executable(path))
-    with tempfile.TemporaryDirectory(prefix="myst-rebuild-") as home:
-        again = Path(home) / "package"
-        try:
-            tools = pipeline.rebuild(package, again, source=source, config=config, progress=progress)
-        except (ConfigError, RootFsError) as error:
-            if source or config:
-                raise
-            return failed(str(error))
-        return check(package, unpack(again), tools)
 
 
 def check(package: Package, again: Package, other_tools: tuple[ToolChange, ...] = ()) -> Check:
